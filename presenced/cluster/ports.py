@@ -26,10 +26,10 @@ class HomesPort(Protocol):
     def position(self) -> int:
         """How far this node has read."""
 
-    def name_of(self, place: int) -> str:
+    def name_of(self, node: int) -> str:
         """What operators call the node, living or gone. O(1)."""
 
-    def gives_links(self, place: int) -> bool:
+    def gives_links(self, node: int) -> bool:
         """Whether the node lives, is another one, and gives what lost links had (`lost_links`): nodes of earlier
         versions do not. O(1)."""
 

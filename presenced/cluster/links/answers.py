@@ -170,11 +170,11 @@ class Answers(Part):
         else:
             self._engine.sessions.drop(now_ms, session, code or "link_failed")
 
-    def lose_place(self, relay: Relay, place: int) -> list[HeldFar]:
+    def lose_node(self, relay: Relay, node: int) -> list[HeldFar]:
         """The node is gone: what can be asked again is, and of the rest nobody knows whether it was applied. Returns
         what the link held there. O(that)."""
-        self._relays.note_closed(relay, place)
-        for request in [one for one in relay.under_way.values() if one.home == place]:
+        self._relays.note_closed(relay, node)
+        for request in [one for one in relay.under_way.values() if one.home == node]:
             if request.message is None:
                 self._own_devices.drop_opening(relay, request)
             elif request.repeats and request.parts is None:
@@ -182,9 +182,9 @@ class Answers(Part):
                 self._dispatch.send_back(relay, request)
             else:
                 self._dispatch.give_up(relay, request, GONE)
-        if relay.own_device is not None and relay.own_device.home == place:
+        if relay.own_device is not None and relay.own_device.home == node:
             relay.own_device.home = NOWHERE
-        held = [HeldFar(ref, one.user, one.device, "lost") for ref, one in relay.held.items() if one.home == place]
+        held = [HeldFar(ref, one.user, one.device, "lost") for ref, one in relay.held.items() if one.home == node]
         for one in held:
             relay.drop(one.ref)
         return held

@@ -96,7 +96,7 @@ class GatheredBeats(Part):
         self._send(gathered, now_ms)
 
     def _send(self, heard: dict[Relay, tuple[int, int | None]], now_ms: int) -> None:
-        by_place: dict[int, list[int]] = {}
+        by_node: dict[int, list[int]] = {}
         for relay, (heard_ms, active_ms) in heard.items():
             own = relay.own_device
             if own is None or own.home == NOWHERE:
@@ -105,9 +105,9 @@ class GatheredBeats(Part):
             if active_ms is not None:
                 own.note_told(active_ms)
                 idle_ms = max(0, heard_ms - active_ms)
-            beats = by_place.setdefault(own.home, [])
+            beats = by_node.setdefault(own.home, [])
             beats += (relay.link, now_ms - heard_ms, idle_ms)
             if len(beats) >= 3 * BEATS_PER_MESSAGE:
-                self._relays.send(own.home, LinkBeats(by_place.pop(own.home)))
-        for place, beats in by_place.items():
-            self._relays.send(place, LinkBeats(beats))
+                self._relays.send(own.home, LinkBeats(by_node.pop(own.home)))
+        for node, beats in by_node.items():
+            self._relays.send(node, LinkBeats(beats))

@@ -15,7 +15,7 @@ from presenced.cluster.links.refusals import FULL, NOT_ANSWERED, NOT_SENT, RETRY
 from presenced.cluster.links.relay import NOWHERE, Errand, HeldElsewhere, Relay, RouteParts
 from presenced.cluster.links.relays import Relays
 from presenced.cluster.links.routing import OF_LINK, OF_SENDER, Destination, destination_of
-from presenced.cluster.links.split_questions import places_of
+from presenced.cluster.links.split_questions import nodes_of
 from presenced.cluster.ports import BidsPort, HomesPort
 from presenced.core.delays import DelayQueue
 from presenced.core.engine import Engine
@@ -118,7 +118,7 @@ class Dispatch:
             return not is_meant(self._engine, session, None, way, message) or self._homes.own(way.users[0])
         if where == "registrar":
             return self._homes.registrar == self._homes.me
-        return where != "homes" or places_of(self._homes, session, way.users) in ({}, {self._homes.me: way.users})
+        return where != "homes" or nodes_of(self._homes, session, way.users) in ({}, {self._homes.me: way.users})
 
     def _is_full(self, relay: Relay, size: int) -> bool:
         most = LINK_BYTES_MAX if relay.session.role == "user" else SERVICE_LINK_BYTES_MAX
@@ -165,39 +165,39 @@ class Dispatch:
         if way.where == "own":
             return self._go_own(relay, request, now_ms)
         if way.where == "registrar":
-            place = homes.registrar
-            if place == NOWHERE:
+            node = homes.registrar
+            if node == NOWHERE:
                 self._relays.refuse(relay, request, "log_busy", NOT_SENT)
                 return True
-            return self._go_to(relay, request, place, now_ms, is_exclusive=True)
+            return self._go_to(relay, request, node, now_ms, is_exclusive=True)
         if way.where == "homes":
             return self._go_to_homes(relay, request, way, now_ms)
         if way.where == "here" or not is_meant(self._engine, session, relay, way, message):
             return self._go_to(relay, request, homes.me, now_ms, is_exclusive=True)
         name = way.users[0]
-        place = homes.home_of(name)
-        if place == NOWHERE:
+        node = homes.home_of(name)
+        if node == NOWHERE:
             if way.makes:
                 return self._bid(relay, request, name)
             return self._go_to(relay, request, homes.me, now_ms, is_exclusive=True)
         if (
             relay.own_device is not None
             and name == session.user_name
-            and relay.own_device.home != place
+            and relay.own_device.home != node
             and self._settle
         ):
             self._settle(relay, now_ms)
         request.repeats, request.user = way.repeats, name
         if isinstance(message, Attach):
-            return self._go_attaching(relay, request, message, place, now_ms)
-        return self._go_to(relay, request, place, now_ms, is_exclusive=False)
+            return self._go_attaching(relay, request, message, node, now_ms)
+        return self._go_to(relay, request, node, now_ms, is_exclusive=False)
 
-    def _go_to(self, relay: Relay, request: Errand, place: int, now_ms: int, *, is_exclusive: bool) -> bool:
-        if not relay.may_go((place,), is_exclusive=is_exclusive, user=request.user):
+    def _go_to(self, relay: Relay, request: Errand, node: int, now_ms: int, *, is_exclusive: bool) -> bool:
+        if not relay.may_go((node,), is_exclusive=is_exclusive, user=request.user):
             return False
-        if place == self._homes.me:
+        if node == self._homes.me:
             return self._do(relay, request, now_ms)
-        self._send(relay, request, place, is_exclusive=is_exclusive)
+        self._send(relay, request, node, is_exclusive=is_exclusive)
         return True
 
     def _do(self, relay: Relay, request: Errand, now_ms: int) -> bool:
@@ -215,72 +215,72 @@ class Dispatch:
             self._relays.send_renewed(relay)
         return True
 
-    def _send(self, relay: Relay, request: Errand, place: int, *, is_exclusive: bool) -> None:
+    def _send(self, relay: Relay, request: Errand, node: int, *, is_exclusive: bool) -> None:
         """Send the request to the node that decides it."""
         message = request.message
         assert message is not None
         self.forwarded += 1
         own = relay.own_device
-        if relay.session.role != "user" and not (own is not None and own.home == place):
+        if relay.session.role != "user" and not (own is not None and own.home == node):
             message = named(relay, message)
         if not hasattr(message, "id"):
-            self._relays.send_frame(relay, place, message)
+            self._relays.send_frame(relay, node, message)
             self._relays.done_with(relay, request)
             return
-        self._relays.send_frame(relay, place, message, request.number)
-        self._relays.start(relay, request, place, is_exclusive=is_exclusive)
+        self._relays.send_frame(relay, node, message, request.number)
+        self._relays.start(relay, request, node, is_exclusive=is_exclusive)
 
     # --- devices ----------------------------------------------------------------------------------------------
 
     def _go_own(self, relay: Relay, request: Errand, now_ms: int) -> bool:
         own = relay.own_device
-        place = own.home if own is not None else self._homes.me
+        node = own.home if own is not None else self._homes.me
         if own is not None and own.opening in relay.under_way:
             # It has no answer, and would be lost if the home hands the user over.
             return False
         request.user = relay.session.user_name
-        if not relay.may_go((place,), is_exclusive=False, user=request.user):
+        if not relay.may_go((node,), is_exclusive=False, user=request.user):
             return False
         if own is not None and isinstance(request.message, Focus):
             # For a home to come.
             own.hello = msgspec.structs.replace(own.hello, focus=request.message.focus)
-        return self._go_to(relay, request, place, now_ms, is_exclusive=False)
+        return self._go_to(relay, request, node, now_ms, is_exclusive=False)
 
     def _go_by_refs(self, relay: Relay, request: Errand, way: Destination, now_ms: int) -> bool:
         """Of each device that is named its own home is told; of those that the link does not hold, this node."""
         if len(way.refs) == 1 and not isinstance(request.message, Beats):
-            place = relay.place_of(way.refs[0]) or self._homes.me
-            return self._go_to(relay, request, place, now_ms, is_exclusive=False)
+            node = relay.node_of(way.refs[0]) or self._homes.me
+            return self._go_to(relay, request, node, now_ms, is_exclusive=False)
         message = request.message
         assert isinstance(message, Beats)
         parts: dict[int, list[int]] = {}
         beats = message.beats
         for at in range(0, len(beats), 2):
-            place = relay.place_of(beats[at]) or self._homes.me
-            parts.setdefault(place, []).extend(beats[at : at + 2])
+            node = relay.node_of(beats[at]) or self._homes.me
+            parts.setdefault(node, []).extend(beats[at : at + 2])
         if not relay.may_go(parts, is_exclusive=False):
             return False
         here = parts.pop(self._homes.me, None)
-        for place, part in parts.items():
+        for node, part in parts.items():
             self.forwarded += 1
-            self._relays.send_frame(relay, place, Beats(part))
+            self._relays.send_frame(relay, node, Beats(part))
         self._relays.done_with(relay, request)
         if here is not None or not parts:
             self._requests.handle(self._engine, relay.session, now_ms, Beats(here or []))
         return True
 
-    def _go_attaching(self, relay: Relay, request: Errand, message: Attach, place: int, now_ms: int) -> bool:
+    def _go_attaching(self, relay: Relay, request: Errand, message: Attach, node: int, now_ms: int) -> bool:
         """A device is attached at its home. If the ref stands for another one elsewhere, that is let go of once this is
         granted, and not before: what is refused changes nothing."""
         me, session, ref = self._homes.me, relay.session, message.ref
-        before = relay.place_of(ref) or (me if session.refs is not None and ref in session.refs else place)
-        is_exclusive = before != place
-        may_go = relay.may_go((place,), is_exclusive=is_exclusive, user=request.user)
+        before = relay.node_of(ref) or (me if session.refs is not None and ref in session.refs else node)
+        is_exclusive = before != node
+        may_go = relay.may_go((node,), is_exclusive=is_exclusive, user=request.user)
         if not may_go or (is_exclusive and relay.under_way):
             return False
-        if place != me:
+        if node != me:
             request.releases = (before, ref) if is_exclusive else None
-            self._send(relay, request, place, is_exclusive=is_exclusive)
+            self._send(relay, request, node, is_exclusive=is_exclusive)
             relay.attaching[ref] = request
             return True
         self._do(relay, request, now_ms)
@@ -305,21 +305,21 @@ class Dispatch:
         if not request.is_outdated:
             relay.hold(message.ref, HeldElsewhere(message.user, message.device, request.home, request.number))
 
-    def release(self, relay: Relay, place: int, ref: int, now_ms: int) -> None:
+    def release(self, relay: Relay, node: int, ref: int, now_ms: int) -> None:
         """The device under the ref says bye at its home, for another one is held under it now."""
         engine, session = self._engine, relay.session
-        if place == self._homes.me:
+        if node == self._homes.me:
             device = (session.refs or {}).get(ref)
             if device is not None:
                 engine.sessions.end_device(device, now_ms)
             return
-        if place not in relay.rounds:
+        if node not in relay.rounds:
             return
         relay.drop(ref)
         request = Errand(relay.next_number(), Detach(1, ref), 0, REQUEST_BYTES)
         self._relays.take(relay, request)
         self._deadlines.add(now_ms, (relay, request))
-        self._send(relay, request, place, is_exclusive=True)
+        self._send(relay, request, node, is_exclusive=True)
 
     # --- users without a home ---------------------------------------------------------------------------------
 
@@ -360,21 +360,21 @@ class Dispatch:
     def _go_to_homes(self, relay: Relay, request: Errand, way: Destination, now_ms: int) -> bool:
         message = request.message
         assert isinstance(message, Route)
-        places = places_of(self._homes, relay.session, way.users)
-        if len(places) < 2:
+        nodes = nodes_of(self._homes, relay.session, way.users)
+        if len(nodes) < 2:
             request.repeats = True
-            place = next(iter(places), self._homes.me)
-            return self._go_to(relay, request, place, now_ms, is_exclusive=not places)
-        if not relay.may_go(places, is_exclusive=True):
+            node = next(iter(nodes), self._homes.me)
+            return self._go_to(relay, request, node, now_ms, is_exclusive=not nodes)
+        if not relay.may_go(nodes, is_exclusive=True):
             return False
-        parts = RouteParts(request, len(places))
-        for place, names in places.items():
+        parts = RouteParts(request, len(nodes))
+        for node, names in nodes.items():
             asked = msgspec.structs.replace(message, users=list(names))
             part = Errand(relay.next_number(), asked, 0, 0)
             part.parts = parts
             self._deadlines.add(now_ms, (relay, part))
             # What comes next about one of them, and is handled here, must not overtake the question.
-            self._send(relay, part, place, is_exclusive=True)
+            self._send(relay, part, node, is_exclusive=True)
         return True
 
     def ask_again(self, relay: Relay, parts: RouteParts) -> None:

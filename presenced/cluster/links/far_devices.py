@@ -57,11 +57,11 @@ class FarDevices:
     def hold(self, session: Session, devices: Sequence[HeldFar], position: int, now_ms: int) -> None:
         """The link holds these from now on, each where that is decided. `position` as in `held_devices.hold_again`.
         O(devices)."""
-        by_place: dict[int, list[HeldFar]] = {}
+        by_node: dict[int, list[HeldFar]] = {}
         for one in devices:
-            by_place.setdefault(self._homes.home_of(one.user), []).append(one)
-        for place, there in by_place.items():
-            if place in (NOWHERE, self._homes.me):
+            by_node.setdefault(self._homes.home_of(one.user), []).append(one)
+        for node, there in by_node.items():
+            if node in (NOWHERE, self._homes.me):
                 hold_again(self._engine, self._positions, session, position, there, now_ms)
             else:
-                self._relays.hold_again(self._relays.get_or_new(session), place, position, there)
+                self._relays.hold_again(self._relays.get_or_new(session), node, position, there)

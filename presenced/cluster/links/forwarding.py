@@ -185,7 +185,7 @@ class Forwarding:
 
     def _move(self, relay: Relay, node: int, now_ms: int) -> None:
         """Whatever the link had at a node that is gone it has at the heirs from now on."""
-        held = self._answers.lose_place(relay, node)
+        held = self._answers.lose_node(relay, node)
         if not relay.session.ended:
             self._own_devices.settle(relay, now_ms)
             self._far_devices.hold(relay.session, held, relay.position, now_ms)

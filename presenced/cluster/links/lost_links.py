@@ -46,17 +46,17 @@ _EVER: Final = 1 << 62
 class _Sought:
     """What a client has come for."""
 
-    __slots__ = ("client", "cut_ms", "device_id", "heard_ms", "parts", "place", "since_ms", "then", "token")
+    __slots__ = ("client", "cut_ms", "device_id", "heard_ms", "parts", "node", "since_ms", "then", "token")
 
     def __init__(
-        self, token: str, client: LinkClient, device_id: str, place: int, now_ms: int, then: Callable[[int], object]
+        self, token: str, client: LinkClient, device_id: str, node: int, now_ms: int, then: Callable[[int], object]
     ) -> None:
         self.token = token
         self.client = client
         self.device_id = device_id
         self.parts: list[LinkGiven] = []
         """What has come of it so far."""
-        self.place = place
+        self.node = node
         """The node that was asked."""
         self.since_ms = self.heard_ms = now_ms
         self.then = then
@@ -117,11 +117,11 @@ class LostLinks:
         """Ask for what the link had that had this token, for a client with this device of its own (empty = none).
         Returns the number to `take_found` it by, and `then` is called once, with the time, when it is there or will
         not come, never inside of this; 0 = no other node has it. O(nodes)."""
-        place = self._giver_of(token)
-        if not place or self._engine.resumptions.knows(token):
+        node = self._giver_of(token)
+        if not node or self._engine.resumptions.knows(token):
             return 0
         self._numbers += 1
-        self._sought[self._numbers] = _Sought(token, client, device_id, place, now_ms, then)
+        self._sought[self._numbers] = _Sought(token, client, device_id, node, now_ms, then)
         self._due.add(now_ms, self._numbers)
         watch_users_max = self._engine.policy.watch_limit(client.role)
         wanted = LinkWanted(
@@ -134,7 +134,7 @@ class LostLinks:
             device_id,
             watch_users_max,
         )
-        self._conduit.send(place, encode(wanted))
+        self._conduit.send(node, encode(wanted))
         return self._numbers
 
     def take_found(self, number: int, now_ms: int) -> None:
@@ -152,14 +152,14 @@ class LostLinks:
 
     def _giver_of(self, token: str) -> int:
         """The node that has given this token, if it is another one and lives; else 0. O(nodes)."""
-        for place in self._homes.others:
-            if token.startswith(_sign_of(place)) and self._homes.gives_links(place):
-                return place
+        for node in self._homes.others:
+            if token.startswith(_sign_of(node)) and self._homes.gives_links(node):
+                return node
         return 0
 
     def _found(self, sender: int, said: LinkGiven, now_ms: int) -> None:
         sought = self._sought.get(said.number)
-        if sought is None or sought.place != sender or sought.is_whole:
+        if sought is None or sought.node != sender or sought.is_whole:
             return
         sought.take(said, now_ms)
         if said.is_last:
@@ -219,12 +219,12 @@ class LostLinks:
             self._asked(sender, said, now_ms)
         elif isinstance(said, LinkGiven):
             self._found(sender, said, now_ms)
-        elif (sought := self._sought.get(said.number)) is not None and sought.place == sender:
+        elif (sought := self._sought.get(said.number)) is not None and sought.node == sender:
             self._give_up(said.number, now_ms)
 
     def node_gone(self, node: int, now_ms: int) -> None:
         """It gives nothing, and takes nothing. O(what was under way)."""
-        for number in [number for number, sought in self._sought.items() if sought.place == node]:
+        for number in [number for number, sought in self._sought.items() if sought.node == node]:
             if not self._sought[number].is_whole:
                 self._give_up(number, now_ms)
         for parked in [parked for parked, (taker, _) in self._giving.items() if taker == node]:

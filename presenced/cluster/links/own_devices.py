@@ -62,18 +62,18 @@ class OwnDevices:
         if own is None or session.ended:
             return
         name = session.user_name
-        place = self._homes.home_of(name)
+        node = self._homes.home_of(name)
         if own.opening and (request := relay.under_way.get(own.opening)) is not None:
-            if request.home == place:
+            if request.home == node:
                 return
             self.drop_opening(relay, request)
-        if place == self._homes.me:
+        if node == self._homes.me:
             self._attach_here(relay, own, now_ms)
-        elif place == NOWHERE:
+        elif node == NOWHERE:
             number = self._start(relay, own, NOWHERE, now_ms)
             self._bids.bid([name], lambda now_ms: self._decided(relay, number, now_ms))
-        elif own.home != place:
-            self._attach_at(relay, own, place, now_ms)
+        elif own.home != node:
+            self._attach_at(relay, own, node, now_ms)
 
     def opened(self, relay: Relay, number: int, now_ms: int) -> None:
         """The home has attached the device, perhaps after this was given up."""
@@ -103,13 +103,13 @@ class OwnDevices:
 
     # --- within -----------------------------------------------------------------------------------------------
 
-    def _start(self, relay: Relay, own: OwnDevice, place: int, now_ms: int) -> int:
+    def _start(self, relay: Relay, own: OwnDevice, node: int, now_ms: int) -> int:
         """The device is being attached: what the link asks meanwhile comes behind that."""
         request = Errand(relay.next_number(), None, 0, 0)
-        request.opens = place != NOWHERE and place not in relay.rounds
-        own.opening, own.home = request.number, place
+        request.opens = node != NOWHERE and node not in relay.rounds
+        own.opening, own.home = request.number, node
         self._relays.take(relay, request)
-        self._relays.start(relay, request, place, is_exclusive=True)
+        self._relays.start(relay, request, node, is_exclusive=True)
         self._dispatch.await_opening(relay, request, now_ms)
         return request.number
 
@@ -124,13 +124,13 @@ class OwnDevices:
             self.settle(relay, now_ms)
         self._dispatch.pump(relay, now_ms)
 
-    def _attach_at(self, relay: Relay, own: OwnDevice, place: int, now_ms: int) -> None:
+    def _attach_at(self, relay: Relay, own: OwnDevice, node: int, now_ms: int) -> None:
         session = relay.session
-        number = self._start(relay, own, place, now_ms)
-        self._relays.note_open(relay, place)
+        number = self._start(relay, own, node, now_ms)
+        self._relays.note_open(relay, node)
         opened = LinkHello(
             link=relay.link,
-            round=relay.rounds[place],
+            round=relay.rounds[node],
             number=number,
             user=session.user_name,
             role=session.role,
@@ -143,7 +143,7 @@ class OwnDevices:
             is_again=own.is_attached,
             came_ms=self._engine.clock.wall_ms(session.edge.since_ms),
         )
-        self._relays.send(place, opened)
+        self._relays.send(node, opened)
 
     def _attach_here(self, relay: Relay, own: OwnDevice, now_ms: int) -> None:
         session, hello = relay.session, own.hello

@@ -107,7 +107,7 @@ class Relay:
     """One link."""
 
     __slots__ = (
-        "link", "session", "position", "own_device", "rounds", "under_way", "places", "users", "exclusive", "waiting",
+        "link", "session", "position", "own_device", "rounds", "under_way", "nodes", "users", "exclusive", "waiting",
         "returned", "held", "ref_of", "attaching", "has_said_bye", "missed", "load", "numbers",
     )  # fmt: skip
 
@@ -122,7 +122,7 @@ class Relay:
         """The nodes at which it is open, and the round that it is in there."""
         self.under_way: dict[int, Errand] = {}
         """By number, in order."""
-        self.places: Counter[int] = Counter()
+        self.nodes: Counter[int] = Counter()
         """Where they are."""
         self.users: dict[str, tuple[int, int]] = {}
         """Whom alone some of them are about: at which node, and how many."""
@@ -160,39 +160,39 @@ class Relay:
         """Whether there is nothing that it is needed for."""
         return not (self.under_way or self.waiting or self.returned or self.own_device or self.held or self.rounds)
 
-    def may_go(self, places: Iterable[int], *, is_exclusive: bool, user: str = "") -> bool:
+    def may_go(self, nodes: Iterable[int], *, is_exclusive: bool, user: str = "") -> bool:
         """Whether what goes to these nodes may go now; `user`: whom alone it is about. O(nodes)."""
         if not self.under_way:
             return True
         if not is_exclusive and not self.exclusive:
             # What was asked about this user before may be at another home, and come back.
             before = self.users.get(user)
-            return before is None or before[0] in places
-        return len(self.places) == 1 and all(place in self.places for place in places)
+            return before is None or before[0] in nodes
+        return len(self.nodes) == 1 and all(node in self.nodes for node in nodes)
 
-    def start(self, request: Errand, place: int, *, is_exclusive: bool) -> None:
+    def start(self, request: Errand, node: int, *, is_exclusive: bool) -> None:
         """The request is under way there."""
-        request.home, request.is_exclusive = place, is_exclusive
+        request.home, request.is_exclusive = node, is_exclusive
         self.under_way[request.number] = request
-        self.places[place] += 1
+        self.nodes[node] += 1
         self.exclusive += is_exclusive
         if request.user:
-            _, count = self.users.get(request.user, (place, 0))
-            self.users[request.user] = (place, count + 1)
+            _, count = self.users.get(request.user, (node, 0))
+            self.users[request.user] = (node, count + 1)
 
     def finish(self, number: int) -> Errand | None:
         """The request is not under way any longer; None if it was not."""
         request = self.under_way.pop(number, None)
         if request is None:
             return None
-        self.places[request.home] -= 1
-        if not self.places[request.home]:
-            del self.places[request.home]
+        self.nodes[request.home] -= 1
+        if not self.nodes[request.home]:
+            del self.nodes[request.home]
         self.exclusive -= request.is_exclusive
         if request.user:
-            place, count = self.users.pop(request.user)
+            node, count = self.users.pop(request.user)
             if count > 1:
-                self.users[request.user] = (place, count - 1)
+                self.users[request.user] = (node, count - 1)
         ref = getattr(request.message, "ref", 0)
         if self.attaching.get(ref) is request:
             del self.attaching[ref]
@@ -241,7 +241,7 @@ class Relay:
         if held is not None:
             self.ref_of.pop((held.user, held.device), None)
 
-    def place_of(self, ref: int) -> int | None:
+    def node_of(self, ref: int) -> int | None:
         """At which other node the link holds the device under this ref, or is about to; None = at none."""
         attaching = self.attaching.get(ref)
         if attaching is not None:

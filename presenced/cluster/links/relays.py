@@ -43,7 +43,7 @@ class Relays(Part):
         self._homes = homes
         self._conduit = conduit
         self._by_session: dict[Session, Relay] = {}
-        self._by_place: dict[int, dict[Relay, None]] = {}
+        self._by_node: dict[int, dict[Relay, None]] = {}
         self._by_user: dict[str, dict[Relay, None]] = {}
         """Those whose own device is not here, by their user."""
         self._links = 0
@@ -66,9 +66,9 @@ class Relays(Part):
             self._by_session[session] = self.by_link[self._links] = relay
         return relay
 
-    def at(self, place: int) -> list[Relay]:
+    def at(self, node: int) -> list[Relay]:
         """The relays of links that are open at a node. O(these)."""
-        return list(self._by_place.get(place, ()))
+        return list(self._by_node.get(node, ()))
 
     def all(self) -> list[Relay]:
         """All of them. O(relays)."""
@@ -112,9 +112,9 @@ class Relays(Part):
         self.size -= request.size
         self._engine.obligations.answered(relay.session)
 
-    def start(self, relay: Relay, request: Errand, place: int, *, is_exclusive: bool) -> None:
+    def start(self, relay: Relay, request: Errand, node: int, *, is_exclusive: bool) -> None:
         """The request is under way there."""
-        relay.start(request, place, is_exclusive=is_exclusive)
+        relay.start(request, node, is_exclusive=is_exclusive)
         self.under_way += 1
 
     def finish(self, relay: Relay, number: int) -> Errand | None:
@@ -131,15 +131,15 @@ class Relays(Part):
 
     # --- what is sent -----------------------------------------------------------------------------------------
 
-    def send(self, place: int, message: NodeMessage) -> None:
+    def send(self, node: int, message: NodeMessage) -> None:
         """Send a message to a node."""
-        self._conduit.send(place, encode(message))
+        self._conduit.send(node, encode(message))
 
-    def open(self, relay: Relay, place: int) -> int:
+    def open(self, relay: Relay, node: int) -> int:
         """See to it that the link is open at the node; returns the round that it is in there. O(1)."""
-        known = relay.rounds.get(place)
+        known = relay.rounds.get(node)
         if known is None:
-            self.note_open(relay, place)
+            self.note_open(relay, node)
             session = relay.session
             opened = LinkHello(
                 link=relay.link,
@@ -151,53 +151,53 @@ class Relays(Part):
                 issued_ms=session.issued_ms,
                 rights=session.rights,
             )
-            self.send(place, opened)
-        return relay.rounds[place]
+            self.send(node, opened)
+        return relay.rounds[node]
 
-    def note_open(self, relay: Relay, place: int) -> None:
+    def note_open(self, relay: Relay, node: int) -> None:
         """The link is open at the node from now on. Idempotent."""
-        relay.rounds.setdefault(place, 0)
-        self._by_place.setdefault(place, {})[relay] = None
+        relay.rounds.setdefault(node, 0)
+        self._by_node.setdefault(node, {})[relay] = None
 
-    def note_closed(self, relay: Relay, place: int) -> None:
+    def note_closed(self, relay: Relay, node: int) -> None:
         """The link is not open at the node any longer. Idempotent."""
-        relay.rounds.pop(place, None)
-        at_place = self._by_place.get(place)
-        if at_place is not None:
-            at_place.pop(relay, None)
-            if not at_place:
-                del self._by_place[place]
+        relay.rounds.pop(node, None)
+        at_node = self._by_node.get(node)
+        if at_node is not None:
+            at_node.pop(relay, None)
+            if not at_node:
+                del self._by_node[node]
 
-    def send_frame(self, relay: Relay, place: int, message: ClientMessage, number: int = 0) -> None:
+    def send_frame(self, relay: Relay, node: int, message: ClientMessage, number: int = 0) -> None:
         """Send a message of the link to the node, which answers it under this number."""
         if number:
             message = msgspec.structs.replace(message, id=number)
-        current = self.open(relay, place)
-        self.send(place, LinkFrame(relay.link, current, number, encode(message)))
+        current = self.open(relay, node)
+        self.send(node, LinkFrame(relay.link, current, number, encode(message)))
 
     def send_bye(self, relay: Relay) -> None:
         """The link says bye. Its own device leaves, and what it holds is in grace as when it is lost."""
         relay.has_said_bye = True
-        for place in relay.rounds:
-            if relay.own_device is not None and relay.own_device.home == place:
-                self.send_frame(relay, place, Bye())
+        for node in relay.rounds:
+            if relay.own_device is not None and relay.own_device.home == node:
+                self.send_frame(relay, node, Bye())
             else:
-                self.send(place, LinkLost(relay.link, 0))
+                self.send(node, LinkLost(relay.link, 0))
 
     def send_renewed(self, relay: Relay) -> None:
         """The link has another token."""
         session = relay.session
-        for place in relay.rounds:
-            self.send(place, LinkRenewed(relay.link, session.issued_ms, session.rights))
+        for node in relay.rounds:
+            self.send(node, LinkRenewed(relay.link, session.issued_ms, session.rights))
 
-    def hold_again(self, relay: Relay, place: int, position: int, devices: list[HeldFar]) -> None:
+    def hold_again(self, relay: Relay, node: int, position: int, devices: list[HeldFar]) -> None:
         """The node decides these devices now, which the link held at one that is gone, or a lost link of the same
         client. `position` as in `held_devices.hold_again`. O(devices)."""
-        self.open(relay, place)
+        self.open(relay, node)
         if_gone: dict[int, TakenWhy] = {one.ref: one.if_gone for one in devices if one.if_gone != "lost"}
-        self.send(place, HeldAgain(relay.link, position, [one[:3] for one in devices], if_gone))
+        self.send(node, HeldAgain(relay.link, position, [one[:3] for one in devices], if_gone))
         for one in devices:
-            relay.hold(one.ref, HeldElsewhere(one.user, one.device, place, relay.next_number()))
+            relay.hold(one.ref, HeldElsewhere(one.user, one.device, node, relay.next_number()))
 
     # --- the ends of links ------------------------------------------------------------------------------------
 
@@ -208,10 +208,10 @@ class Relays(Part):
         if relay is None:
             return
         if not relay.has_said_bye:
-            for place in relay.rounds:
-                self.send(place, LinkLost(relay.link, max(0, now_ms - session.heard_ms)))
-        for place in list(relay.rounds):
-            self.note_closed(relay, place)
+            for node in relay.rounds:
+                self.send(node, LinkLost(relay.link, max(0, now_ms - session.heard_ms)))
+        for node in list(relay.rounds):
+            self.note_closed(relay, node)
         relay.own_device = None
         self.file_own(relay)
         relay.held.clear()
@@ -234,8 +234,8 @@ class Relays(Part):
             size += relay.load
             under_way += len(relay.under_way)
             assert not relay.is_idle, "a relay is kept for nothing"
-            for place in relay.rounds:
-                assert relay in self._by_place[place], "a link is open where nobody knows of it"
+            for node in relay.rounds:
+                assert relay in self._by_node[node], "a link is open where nobody knows of it"
             for request in relay.under_way.values():
                 assert request.home == NOWHERE or request.home in relay.rounds or relay.session.ended
         assert (size, under_way) == (self.size, self.under_way), "what waits for other nodes is miscounted"

@@ -11,7 +11,7 @@ from presenced.limits import ROUTED_DEVICES_MAX
 from presenced.wire.messages import RouteInfo, Routes
 
 
-def places_of(homes: HomesPort, session: Session, names: Sequence[str]) -> dict[int, Sequence[str]]:
+def nodes_of(homes: HomesPort, session: Session, names: Sequence[str]) -> dict[int, Sequence[str]]:
     """Who is to be asked about whom; nobody, if all of it is refused. Users of whom nothing is known anybody may be
     asked about. O(names)."""
     rights = session.rights
@@ -20,16 +20,16 @@ def places_of(homes: HomesPort, session: Session, names: Sequence[str]) -> dict[
             return {}
     elif rights is not None and not all(rights.may_ask(name) for name in names):
         return {}
-    places: dict[int, list[str]] = {}
+    nodes: dict[int, list[str]] = {}
     unknown: list[str] = []
     for name in dict.fromkeys(names):
-        place = homes.home_of(name)
-        (places.setdefault(place, []) if place != NOWHERE else unknown).append(name)
+        node = homes.home_of(name)
+        (nodes.setdefault(node, []) if node != NOWHERE else unknown).append(name)
     if unknown:
-        places.setdefault(next(iter(places), homes.me), []).extend(unknown)
-    if len(places) == 1:
-        return dict.fromkeys(places, names)
-    return {**places}
+        nodes.setdefault(next(iter(nodes), homes.me), []).extend(unknown)
+    if len(nodes) == 1:
+        return dict.fromkeys(nodes, names)
+    return {**nodes}
 
 
 def joined(parts: RouteParts) -> Routes:

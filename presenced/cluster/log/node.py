@@ -138,13 +138,13 @@ class Node:
         """The log has declared this incarnation gone."""
         self.is_fenced = True
 
-    def name_of(self, place: int) -> str:
+    def name_of(self, node: int) -> str:
         """What operators call the node, living or gone. O(1)."""
-        return self.nodes.name_of(place)
+        return self.nodes.name_of(node)
 
-    def gives_links(self, place: int) -> bool:
+    def gives_links(self, node: int) -> bool:
         """Whether the node lives, is another one, and gives what lost links had. O(1)."""
-        member = self.nodes.get(place)
+        member = self.nodes.get(node)
         return member is not None and member is not self.mine and member.heirs is None and member.gives_links
 
     # --- who decides ------------------------------------------------------------------------------------------
