@@ -7,10 +7,11 @@ from typing import Final
 from presenced.cluster.links.dispatch import Dispatch
 from presenced.cluster.links.own_devices import OwnDevices
 from presenced.cluster.links.refusals import GONE
-from presenced.cluster.links.relay import NOWHERE, Errand, Relay, RouteParts
+from presenced.cluster.links.relay import Errand, Relay, RouteParts
 from presenced.cluster.links.relays import Relays
 from presenced.cluster.links.split_questions import joined
 from presenced.cluster.messages import EndLink, LinkOpened, Returned, ToLink
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.core.engine import Engine
 from presenced.core.lost_link import HeldFar
 from presenced.core.model import Session
@@ -36,7 +37,7 @@ class Answers(Part):
         self._dispatch = dispatch
         self._own_devices = own_devices
 
-    def take(self, sender: int, message: ToLink | Returned | LinkOpened | EndLink, now_ms: int) -> None:
+    def take(self, sender: NodeKey, message: ToLink | Returned | LinkOpened | EndLink, now_ms: int) -> None:
         """A message of a home about a link. O(what is in it)."""
         relay = self._relays.by_link.get(message.link)
         if relay is None:
@@ -62,7 +63,7 @@ class Answers(Part):
 
     # --- what a link is told ----------------------------------------------------------------------------------
 
-    def _told(self, relay: Relay, sender: int, payload: bytes, now_ms: int) -> None:
+    def _told(self, relay: Relay, sender: NodeKey, payload: bytes, now_ms: int) -> None:
         session, outboxes = relay.session, self._engine.outboxes
         envelope = envelope_of(payload)
         if envelope.id:
@@ -140,7 +141,7 @@ class Answers(Part):
 
     # --- what came to nothing ---------------------------------------------------------------------------------
 
-    def _returned(self, relay: Relay, sender: int, number: int, now_ms: int) -> None:
+    def _returned(self, relay: Relay, sender: NodeKey, number: int, now_ms: int) -> None:
         """Its sender does not decide what the request is about. What was sent there behind it comes back as well, and
         goes again in its order."""
         request = self._relays.finish(relay, number)
@@ -157,7 +158,7 @@ class Answers(Part):
             self._dispatch.send_back(relay, request)
         self._dispatch.pump(relay, now_ms)
 
-    def _ended(self, relay: Relay, sender: int, code: str, now_ms: int) -> None:
+    def _ended(self, relay: Relay, sender: NodeKey, code: str, now_ms: int) -> None:
         """The home has ended the link: what it has not answered it will not handle any more."""
         self._relays.note_closed(relay, sender)
         session = relay.session
@@ -170,7 +171,7 @@ class Answers(Part):
         else:
             self._engine.sessions.drop(now_ms, session, code or "link_failed")
 
-    def lose_node(self, relay: Relay, node: int) -> list[HeldFar]:
+    def lose_node(self, relay: Relay, node: NodeKey) -> list[HeldFar]:
         """The node is gone: what can be asked again is, and of the rest nobody knows whether it was applied. Returns
         what the link held there. O(that)."""
         self._relays.note_closed(relay, node)

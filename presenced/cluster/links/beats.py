@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from presenced.cluster.links.relay import NOWHERE, Relay
+from presenced.cluster.links.relay import Relay
 from presenced.cluster.links.relays import Relays
 from presenced.cluster.messages import LinkBeats
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.core.engine import Engine
 from presenced.core.idleness import level_for
 from presenced.core.model import UNTOLD, Session
@@ -96,7 +97,7 @@ class GatheredBeats(Part):
         self._send(gathered, now_ms)
 
     def _send(self, heard: dict[Relay, tuple[int, int | None]], now_ms: int) -> None:
-        by_node: dict[int, list[int]] = {}
+        by_node: dict[NodeKey, list[int]] = {}
         for relay, (heard_ms, active_ms) in heard.items():
             own = relay.own_device
             if own is None or own.home == NOWHERE:

@@ -12,10 +12,11 @@ import msgspec
 
 from presenced.cluster.links.addressee import OWN_IF_EMPTY, is_meant, named
 from presenced.cluster.links.refusals import FULL, NOT_ANSWERED, NOT_SENT, RETRY_MS
-from presenced.cluster.links.relay import NOWHERE, Errand, HeldElsewhere, Relay, RouteParts
+from presenced.cluster.links.relay import Errand, HeldElsewhere, Relay, RouteParts
 from presenced.cluster.links.relays import Relays
 from presenced.cluster.links.routing import OF_LINK, OF_SENDER, Destination, destination_of
 from presenced.cluster.links.split_questions import nodes_of
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.cluster.ports import BidsPort, HomesPort
 from presenced.core.delays import DelayQueue
 from presenced.core.engine import Engine
@@ -192,7 +193,7 @@ class Dispatch:
             return self._go_attaching(relay, request, message, node, now_ms)
         return self._go_to(relay, request, node, now_ms, is_exclusive=False)
 
-    def _go_to(self, relay: Relay, request: Errand, node: int, now_ms: int, *, is_exclusive: bool) -> bool:
+    def _go_to(self, relay: Relay, request: Errand, node: NodeKey, now_ms: int, *, is_exclusive: bool) -> bool:
         if not relay.may_go((node,), is_exclusive=is_exclusive, user=request.user):
             return False
         if node == self._homes.me:
@@ -215,7 +216,7 @@ class Dispatch:
             self._relays.send_renewed(relay)
         return True
 
-    def _send(self, relay: Relay, request: Errand, node: int, *, is_exclusive: bool) -> None:
+    def _send(self, relay: Relay, request: Errand, node: NodeKey, *, is_exclusive: bool) -> None:
         """Send the request to the node that decides it."""
         message = request.message
         assert message is not None
@@ -253,7 +254,7 @@ class Dispatch:
             return self._go_to(relay, request, node, now_ms, is_exclusive=False)
         message = request.message
         assert isinstance(message, Beats)
-        parts: dict[int, list[int]] = {}
+        parts: dict[NodeKey, list[int]] = {}
         beats = message.beats
         for at in range(0, len(beats), 2):
             node = relay.node_of(beats[at]) or self._homes.me
@@ -269,7 +270,7 @@ class Dispatch:
             self._requests.handle(self._engine, relay.session, now_ms, Beats(here or []))
         return True
 
-    def _go_attaching(self, relay: Relay, request: Errand, message: Attach, node: int, now_ms: int) -> bool:
+    def _go_attaching(self, relay: Relay, request: Errand, message: Attach, node: NodeKey, now_ms: int) -> bool:
         """A device is attached at its home. If the ref stands for another one elsewhere, that is let go of once this is
         granted, and not before: what is refused changes nothing."""
         me, session, ref = self._homes.me, relay.session, message.ref
@@ -305,7 +306,7 @@ class Dispatch:
         if not request.is_outdated:
             relay.hold(message.ref, HeldElsewhere(message.user, message.device, request.home, request.number))
 
-    def release(self, relay: Relay, node: int, ref: int, now_ms: int) -> None:
+    def release(self, relay: Relay, node: NodeKey, ref: int, now_ms: int) -> None:
         """The device under the ref says bye at its home, for another one is held under it now."""
         engine, session = self._engine, relay.session
         if node == self._homes.me:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from presenced.cluster.links.held_devices import OLDEST, HelloPositions, hold_again
-from presenced.cluster.links.relay import NOWHERE
 from presenced.cluster.links.relays import Relays
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.cluster.ports import HomesPort
 from presenced.core.engine import Engine
 from presenced.core.lost_link import HeldFar
@@ -57,7 +57,7 @@ class FarDevices:
     def hold(self, session: Session, devices: Sequence[HeldFar], position: int, now_ms: int) -> None:
         """The link holds these from now on, each where that is decided. `position` as in `held_devices.hold_again`.
         O(devices)."""
-        by_node: dict[int, list[HeldFar]] = {}
+        by_node: dict[NodeKey, list[HeldFar]] = {}
         for one in devices:
             by_node.setdefault(self._homes.home_of(one.user), []).append(one)
         for node, there in by_node.items():

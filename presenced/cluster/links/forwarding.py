@@ -34,6 +34,7 @@ from presenced.cluster.messages import (
     ToLink,
     decode_node_message,
 )
+from presenced.cluster.node_keys import NodeKey
 from presenced.cluster.ports import BidsPort, Conduit, HomesPort
 from presenced.core.engine import Engine
 from presenced.core.link_client import LinkClient
@@ -73,7 +74,7 @@ class Forwarding:
         self.beats = GatheredBeats(engine, self.relays)
         self.remote_links = RemoteLinks(engine, requests, homes, conduit, self._positions, now)
         self.inquiries = Inquiries(conduit)
-        self._moving: deque[tuple[Relay, int]] = deque()
+        self._moving: deque[tuple[Relay, NodeKey]] = deque()
         """Links that were open at nodes which are gone."""
         self._far_devices = FarDevices(engine, homes, self.relays, self._positions)
         self.lost_links = LostLinks(engine, homes, conduit)
@@ -131,7 +132,7 @@ class Forwarding:
 
     # --- what other nodes say, and what becomes of them -------------------------------------------------------
 
-    def receive(self, sender: int, message: bytes, now_ms: int) -> None:
+    def receive(self, sender: NodeKey, message: bytes, now_ms: int) -> None:
         """A message that another node's `Forwarding` has sent by the conduit, once the facts before it are applied. A
         turn is to follow. O(what it says)."""
         said = decode_node_message(message)
@@ -146,7 +147,7 @@ class Forwarding:
         else:
             self.remote_links.take(sender, said, now_ms)
 
-    def node_gone(self, node: int, heard_ms: int, now_ms: int) -> None:
+    def node_gone(self, node: NodeKey, heard_ms: int, now_ms: int) -> None:
         """The node is gone, and was heard last at `heard_ms` of this node's monotonic clock; homes say already who
         decides its users. Its links are lost, and what links of this node had there goes on elsewhere, in slices.
         O(links that are open there)."""
@@ -183,7 +184,7 @@ class Forwarding:
         self.dispatch.tick(now_ms)
         self.lost_links.tick(now_ms)
 
-    def _move(self, relay: Relay, node: int, now_ms: int) -> None:
+    def _move(self, relay: Relay, node: NodeKey, now_ms: int) -> None:
         """Whatever the link had at a node that is gone it has at the heirs from now on."""
         held = self._answers.lose_node(relay, node)
         if not relay.session.ended:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from presenced.cluster.messages import OPERATOR_QUESTIONS, LinksListed, OperatorAnswer, OperatorQuestion
+from presenced.cluster.node_keys import NodeKey
 from presenced.cluster.ports import Conduit
 from presenced.wire.codec import encode
 
@@ -14,10 +15,10 @@ from presenced.wire.codec import encode
 class Asked(msgspec.Struct):
     """One question to some nodes."""
 
-    waits_for: set[int]
+    waits_for: set[NodeKey]
     """Nodes that have not answered."""
     then: Callable[[Asked], object]
-    told: list[tuple[int, OperatorAnswer]] = []
+    told: list[tuple[NodeKey, OperatorAnswer]] = []
     """What has come, each with its node. A long answer comes in several."""
 
 
@@ -26,15 +27,15 @@ class Inquiries:
 
     def __init__(self, conduit: Conduit) -> None:
         self._conduit = conduit
-        self._answer: Callable[[int, OperatorQuestion], object] | None = None
+        self._answer: Callable[[NodeKey, OperatorQuestion], object] | None = None
         self._asked: dict[int, Asked] = {}
         self._numbers = 0
 
-    def answer_by(self, answer: Callable[[int, OperatorQuestion], object]) -> None:
+    def answer_by(self, answer: Callable[[NodeKey, OperatorQuestion], object]) -> None:
         """Call this with each node that asks and what it asks; what comes of it goes back by `answer`."""
         self._answer = answer
 
-    def ask(self, question: OperatorQuestion, of: Iterable[int], then: Callable[[Asked], object]) -> Asked:
+    def ask(self, question: OperatorQuestion, of: Iterable[NodeKey], then: Callable[[Asked], object]) -> Asked:
         """Ask these nodes; `then` is called once, when all of them have answered or are gone, never inside of this, and
         not at all if there are none. The number of the question is not looked at. O(nodes)."""
         self._numbers += 1
@@ -50,11 +51,11 @@ class Inquiries:
         """Nobody waits for it any longer. O(questions that wait)."""
         self._asked = {number: one for number, one in self._asked.items() if one is not asked}
 
-    def answer(self, to: int, answer: OperatorAnswer) -> None:
+    def answer(self, to: NodeKey, answer: OperatorAnswer) -> None:
         """Send back what has come of a question. O(its size)."""
         self._conduit.send(to, encode(answer))
 
-    def take(self, sender: int, said: OperatorQuestion | OperatorAnswer) -> None:
+    def take(self, sender: NodeKey, said: OperatorQuestion | OperatorAnswer) -> None:
         """Another node asks, or has answered. O(1)."""
         if isinstance(said, OPERATOR_QUESTIONS):
             if self._answer is not None:
@@ -66,13 +67,13 @@ class Inquiries:
             if not isinstance(said, LinksListed) or said.is_last:
                 self._note_answer(said.number, asked, sender)
 
-    def node_gone(self, node: int) -> None:
+    def node_gone(self, node: NodeKey) -> None:
         """It answers no more, and its links are closed. O(questions that wait)."""
         for number, asked in list(self._asked.items()):
             if node in asked.waits_for:
                 self._note_answer(number, asked, node)
 
-    def _note_answer(self, number: int, asked: Asked, node: int) -> None:
+    def _note_answer(self, number: int, asked: Asked, node: NodeKey) -> None:
         asked.waits_for.discard(node)
         if not asked.waits_for:
             del self._asked[number]

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from presenced.cluster.messages import LinkGiven, LinkNotGiven, LinkWanted
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.cluster.ports import Conduit, HomesPort
 from presenced.core.delays import DelayQueue
 from presenced.core.engine import Engine
@@ -49,7 +50,7 @@ class _Sought:
     __slots__ = ("client", "cut_ms", "device_id", "heard_ms", "parts", "node", "since_ms", "then", "token")
 
     def __init__(
-        self, token: str, client: LinkClient, device_id: str, node: int, now_ms: int, then: Callable[[int], object]
+        self, token: str, client: LinkClient, device_id: str, node: NodeKey, now_ms: int, then: Callable[[int], object]
     ) -> None:
         self.token = token
         self.client = client
@@ -104,7 +105,7 @@ class LostLinks:
         """By number."""
         self._numbers = 0
         self._due: DelayQueue[int] = DelayQueue(PATIENCE_MS)
-        self._giving: dict[ParkedLink, tuple[int, int]] = {}
+        self._giving: dict[ParkedLink, tuple[NodeKey, int]] = {}
         """With the node that is given it, and the number of its question."""
 
     def draw_token(self) -> str:
@@ -150,14 +151,14 @@ class LostLinks:
             if sought.client.user_name == user_name:
                 sought.cut_ms = max(sought.cut_ms, _EVER if before_ms is None else before_ms)
 
-    def _giver_of(self, token: str) -> int:
-        """The node that has given this token, if it is another one and lives; else 0. O(nodes)."""
+    def _giver_of(self, token: str) -> NodeKey:
+        """The node that has given this token, if it is another one and lives; else `NOWHERE`. O(nodes)."""
         for node in self._homes.others:
             if token.startswith(_sign_of(node)) and self._homes.gives_links(node):
                 return node
-        return 0
+        return NOWHERE
 
-    def _found(self, sender: int, said: LinkGiven, now_ms: int) -> None:
+    def _found(self, sender: NodeKey, said: LinkGiven, now_ms: int) -> None:
         sought = self._sought.get(said.number)
         if sought is None or sought.node != sender or sought.is_whole:
             return
@@ -173,7 +174,7 @@ class LostLinks:
 
     # --- giving -----------------------------------------------------------------------------------------------
 
-    def _asked(self, sender: int, said: LinkWanted, now_ms: int) -> None:
+    def _asked(self, sender: NodeKey, said: LinkWanted, now_ms: int) -> None:
         client = ArrivedClient(said.user, said.role, said.instance, said.rights)
         sessions = self._engine.sessions
         parked = sessions.give(now_ms, said.token, client, said.device, said.watch_users_max)
@@ -182,7 +183,7 @@ class LostLinks:
         else:
             self._giving[parked] = (sender, said.number)
 
-    def _give_part(self, parked: ParkedLink, node: int, number: int) -> None:
+    def _give_part(self, parked: ParkedLink, node: NodeKey, number: int) -> None:
         names, channels = parked.take_watch(SLICE)
         taken, held = parked.take_devices(SLICE)
         devices = [(ref, one.user.name, one.id, parked.why_gone(one)) for ref, one in held]
@@ -213,7 +214,7 @@ class LostLinks:
 
     # --- other nodes, and time --------------------------------------------------------------------------------
 
-    def take(self, sender: int, said: LinkWanted | LinkGiven | LinkNotGiven, now_ms: int) -> None:
+    def take(self, sender: NodeKey, said: LinkWanted | LinkGiven | LinkNotGiven, now_ms: int) -> None:
         """Another node asks, or answers. O(what it says)."""
         if isinstance(said, LinkWanted):
             self._asked(sender, said, now_ms)
@@ -222,7 +223,7 @@ class LostLinks:
         elif (sought := self._sought.get(said.number)) is not None and sought.node == sender:
             self._give_up(said.number, now_ms)
 
-    def node_gone(self, node: int, now_ms: int) -> None:
+    def node_gone(self, node: NodeKey, now_ms: int) -> None:
         """It gives nothing, and takes nothing. O(what was under way)."""
         for number in [number for number, sought in self._sought.items() if sought.node == node]:
             if not self._sought[number].is_whole:
@@ -253,6 +254,6 @@ class LostLinks:
                 self._due.add(now_ms, number)
 
 
-def _sign_of(node: int) -> str:
+def _sign_of(node: NodeKey) -> str:
     """What a token of this node begins with: nobody is told more of the number that was drawn for it."""
     return urlsafe_b64encode((node % (1 << 8 * SIGN_BYTES)).to_bytes(SIGN_BYTES)).decode()

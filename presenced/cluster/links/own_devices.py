@@ -13,9 +13,10 @@ import msgspec
 
 from presenced.cluster.links.dispatch import Dispatch
 from presenced.cluster.links.held_devices import HelloPositions, is_overtaken, return_terms
-from presenced.cluster.links.relay import NOWHERE, Errand, OwnDevice, Relay
+from presenced.cluster.links.relay import Errand, OwnDevice, Relay
 from presenced.cluster.links.relays import Relays
 from presenced.cluster.messages import LinkHello
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.cluster.ports import BidsPort, HomesPort
 from presenced.core.engine import Engine
 from presenced.core.model import Session
@@ -103,7 +104,7 @@ class OwnDevices:
 
     # --- within -----------------------------------------------------------------------------------------------
 
-    def _start(self, relay: Relay, own: OwnDevice, node: int, now_ms: int) -> int:
+    def _start(self, relay: Relay, own: OwnDevice, node: NodeKey, now_ms: int) -> int:
         """The device is being attached: what the link asks meanwhile comes behind that."""
         request = Errand(relay.next_number(), None, 0, 0)
         request.opens = node != NOWHERE and node not in relay.rounds
@@ -124,7 +125,7 @@ class OwnDevices:
             self.settle(relay, now_ms)
         self._dispatch.pump(relay, now_ms)
 
-    def _attach_at(self, relay: Relay, own: OwnDevice, node: int, now_ms: int) -> None:
+    def _attach_at(self, relay: Relay, own: OwnDevice, node: NodeKey, now_ms: int) -> None:
         session = relay.session
         number = self._start(relay, own, node, now_ms)
         self._relays.note_open(relay, node)

@@ -13,11 +13,9 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.core.model import Session
 from presenced.wire.messages import ClientMessage, Error, Hello, Routes
-
-NOWHERE = 0
-"""Where a request is under way that waits until somebody has a home."""
 
 
 class HeldElsewhere(NamedTuple):
@@ -25,7 +23,7 @@ class HeldElsewhere(NamedTuple):
 
     user: str
     device: str
-    home: int
+    home: NodeKey
     number: int
     """Of the request that attached it. What is promised to be kept is answered later than what was asked after it, so
     that the order of answers does not tell which of two came last."""
@@ -51,7 +49,8 @@ class Errand:
         self.is_outdated = False
         """What it attaches was let go of by a later one that was answered before it."""
         # once it is under way
-        self.home = NOWHERE
+        self.home: NodeKey = NOWHERE
+        """At which node; `NOWHERE` = it waits until somebody has a home."""
         self.is_exclusive = False
         """Nothing else may be under way beside it at another node."""
         self.user = ""
@@ -60,7 +59,7 @@ class Errand:
         """The link was not open there before."""
         self.repeats = False
         """It may be sent again if nobody knows whether it was handled."""
-        self.releases: tuple[int, int] | None = None
+        self.releases: tuple[NodeKey, int] | None = None
         """Once it is granted: where and under which ref another device is let go of for it."""
         self.parts: RouteParts | None = None
         """It is a part of this."""
@@ -90,7 +89,7 @@ class OwnDevice:
         """Without its token, which is nobody else's business."""
         self.told_active_ms = now_ms - hello.idle_ms if hello.idle_ms is not None else None
         """When its person was active last, by what its home was told of that; None = it was told nothing."""
-        self.home = NOWHERE
+        self.home: NodeKey = NOWHERE
         """Where it is attached, or is about to be."""
         self.is_attached = False
         """It was attached anywhere."""
@@ -118,13 +117,13 @@ class Relay:
         self.position = position
         """How far the node had read at its hello."""
         self.own_device: OwnDevice | None = None
-        self.rounds: dict[int, int] = {}
+        self.rounds: dict[NodeKey, int] = {}
         """The nodes at which it is open, and the round that it is in there."""
         self.under_way: dict[int, Errand] = {}
         """By number, in order."""
-        self.nodes: Counter[int] = Counter()
+        self.nodes: Counter[NodeKey] = Counter()
         """Where they are."""
-        self.users: dict[str, tuple[int, int]] = {}
+        self.users: dict[str, tuple[NodeKey, int]] = {}
         """Whom alone some of them are about: at which node, and how many."""
         self.exclusive = 0
         """How many of them are exclusive."""
@@ -160,7 +159,7 @@ class Relay:
         """Whether there is nothing that it is needed for."""
         return not (self.under_way or self.waiting or self.returned or self.own_device or self.held or self.rounds)
 
-    def may_go(self, nodes: Iterable[int], *, is_exclusive: bool, user: str = "") -> bool:
+    def may_go(self, nodes: Iterable[NodeKey], *, is_exclusive: bool, user: str = "") -> bool:
         """Whether what goes to these nodes may go now; `user`: whom alone it is about. O(nodes)."""
         if not self.under_way:
             return True
@@ -170,7 +169,7 @@ class Relay:
             return before is None or before[0] in nodes
         return len(self.nodes) == 1 and all(node in self.nodes for node in nodes)
 
-    def start(self, request: Errand, node: int, *, is_exclusive: bool) -> None:
+    def start(self, request: Errand, node: NodeKey, *, is_exclusive: bool) -> None:
         """The request is under way there."""
         request.home, request.is_exclusive = node, is_exclusive
         self.under_way[request.number] = request
@@ -225,7 +224,7 @@ class Relay:
         ]
         return [*refs, self.ref_of.get((user, device), 0)]
 
-    def let_go(self, ref: int, home: int, number: int) -> None:
+    def let_go(self, ref: int, home: NodeKey, number: int) -> None:
         """A request with this number to let go of what is held under the ref at that node was granted. What was asked
         for later, or elsewhere since, stays. O(1)."""
         held = self.held.get(ref)
@@ -241,7 +240,7 @@ class Relay:
         if held is not None:
             self.ref_of.pop((held.user, held.device), None)
 
-    def node_of(self, ref: int) -> int | None:
+    def node_of(self, ref: int) -> NodeKey | None:
         """At which other node the link holds the device under this ref, or is about to; None = at none."""
         attaching = self.attaching.get(ref)
         if attaching is not None:

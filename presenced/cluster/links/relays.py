@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from presenced.cluster.links.refusals import ENDED, RETRY_MS
-from presenced.cluster.links.relay import NOWHERE, Errand, HeldElsewhere, Relay
+from presenced.cluster.links.relay import Errand, HeldElsewhere, Relay
 from presenced.cluster.messages import (
     HeldAgain,
     LinkFrame,
@@ -20,6 +20,7 @@ from presenced.cluster.messages import (
     LinkRenewed,
     NodeMessage,
 )
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.cluster.ports import Conduit, HomesPort
 from presenced.core.engine import Engine
 from presenced.core.lost_link import HeldFar
@@ -43,7 +44,7 @@ class Relays(Part):
         self._homes = homes
         self._conduit = conduit
         self._by_session: dict[Session, Relay] = {}
-        self._by_node: dict[int, dict[Relay, None]] = {}
+        self._by_node: dict[NodeKey, dict[Relay, None]] = {}
         self._by_user: dict[str, dict[Relay, None]] = {}
         """Those whose own device is not here, by their user."""
         self._links = 0
@@ -66,7 +67,7 @@ class Relays(Part):
             self._by_session[session] = self.by_link[self._links] = relay
         return relay
 
-    def at(self, node: int) -> list[Relay]:
+    def at(self, node: NodeKey) -> list[Relay]:
         """The relays of links that are open at a node. O(these)."""
         return list(self._by_node.get(node, ()))
 
@@ -112,7 +113,7 @@ class Relays(Part):
         self.size -= request.size
         self._engine.obligations.answered(relay.session)
 
-    def start(self, relay: Relay, request: Errand, node: int, *, is_exclusive: bool) -> None:
+    def start(self, relay: Relay, request: Errand, node: NodeKey, *, is_exclusive: bool) -> None:
         """The request is under way there."""
         relay.start(request, node, is_exclusive=is_exclusive)
         self.under_way += 1
@@ -131,11 +132,11 @@ class Relays(Part):
 
     # --- what is sent -----------------------------------------------------------------------------------------
 
-    def send(self, node: int, message: NodeMessage) -> None:
+    def send(self, node: NodeKey, message: NodeMessage) -> None:
         """Send a message to a node."""
         self._conduit.send(node, encode(message))
 
-    def open(self, relay: Relay, node: int) -> int:
+    def open(self, relay: Relay, node: NodeKey) -> int:
         """See to it that the link is open at the node; returns the round that it is in there. O(1)."""
         known = relay.rounds.get(node)
         if known is None:
@@ -154,12 +155,12 @@ class Relays(Part):
             self.send(node, opened)
         return relay.rounds[node]
 
-    def note_open(self, relay: Relay, node: int) -> None:
+    def note_open(self, relay: Relay, node: NodeKey) -> None:
         """The link is open at the node from now on. Idempotent."""
         relay.rounds.setdefault(node, 0)
         self._by_node.setdefault(node, {})[relay] = None
 
-    def note_closed(self, relay: Relay, node: int) -> None:
+    def note_closed(self, relay: Relay, node: NodeKey) -> None:
         """The link is not open at the node any longer. Idempotent."""
         relay.rounds.pop(node, None)
         at_node = self._by_node.get(node)
@@ -168,7 +169,7 @@ class Relays(Part):
             if not at_node:
                 del self._by_node[node]
 
-    def send_frame(self, relay: Relay, node: int, message: ClientMessage, number: int = 0) -> None:
+    def send_frame(self, relay: Relay, node: NodeKey, message: ClientMessage, number: int = 0) -> None:
         """Send a message of the link to the node, which answers it under this number."""
         if number:
             message = msgspec.structs.replace(message, id=number)
@@ -190,7 +191,7 @@ class Relays(Part):
         for node in relay.rounds:
             self.send(node, LinkRenewed(relay.link, session.issued_ms, session.rights))
 
-    def hold_again(self, relay: Relay, node: int, position: int, devices: list[HeldFar]) -> None:
+    def hold_again(self, relay: Relay, node: NodeKey, position: int, devices: list[HeldFar]) -> None:
         """The node decides these devices now, which the link held at one that is gone, or a lost link of the same
         client. `position` as in `held_devices.hold_again`. O(devices)."""
         self.open(relay, node)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Final
 
 from presenced.cluster.links.held_devices import HelloPositions, hold_again, is_overtaken, return_terms
-from presenced.cluster.links.relay import NOWHERE
 from presenced.cluster.links.routing import Destination, destination_of
 from presenced.cluster.messages import (
     EndLink,
@@ -28,6 +27,7 @@ from presenced.cluster.messages import (
     Returned,
     ToLink,
 )
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.cluster.ports import Conduit, HomesPort
 from presenced.core.engine import Engine
 from presenced.core.lost_link import HeldFar
@@ -49,7 +49,7 @@ class RemoteLink(Edge):
 
     __slots__ = ("code", "is_forgotten", "link", "node", "refused", "session", "since_ms", "table")
 
-    def __init__(self, table: RemoteLinks, node: int, message: LinkHello) -> None:
+    def __init__(self, table: RemoteLinks, node: NodeKey, message: LinkHello) -> None:
         self.table = table
         self.node = node
         self.link = message.link
@@ -107,7 +107,7 @@ class RemoteLinks:
         self._conduit = conduit
         self._positions = positions
         self._now = now
-        self._by_node: dict[int, dict[int, RemoteLink]] = {}
+        self._by_node: dict[NodeKey, dict[int, RemoteLink]] = {}
         self._lost: deque[tuple[list[RemoteLink], int]] = deque()
         """Links of nodes that are gone, and when they were heard last."""
 
@@ -116,11 +116,11 @@ class RemoteLinks:
 
     # --- for the edges ----------------------------------------------------------------------------------------
 
-    def send(self, node: int, message: NodeMessage) -> None:
+    def send(self, node: NodeKey, message: NodeMessage) -> None:
         """Send a message to a node."""
         self._conduit.send(node, encode(message))
 
-    def name_of(self, node: int) -> str:
+    def name_of(self, node: NodeKey) -> str:
         """What operators call the node."""
         return self._homes.name_of(node)
 
@@ -141,7 +141,7 @@ class RemoteLinks:
 
     def take(
         self,
-        sender: int,
+        sender: NodeKey,
         message: LinkHello | LinkFrame | LinkLost | LinkBeats | LinkRenewed | HeldAgain,
         now_ms: int,
     ) -> None:
@@ -168,7 +168,7 @@ class RemoteLinks:
                 devices = [HeldFar(ref, name, one, why.get(ref, "lost")) for ref, name, one in message.devices]
                 hold_again(self._engine, self._positions, link.session, message.position, devices, now_ms)
 
-    def _open(self, link: RemoteLink | None, sender: int, message: LinkHello, now_ms: int) -> None:
+    def _open(self, link: RemoteLink | None, sender: NodeKey, message: LinkHello, now_ms: int) -> None:
         if message.hello and not self._homes.own(message.user):
             self.send(sender, Returned(message.link, message.number))
             return
@@ -200,7 +200,7 @@ class RemoteLinks:
             return
         self.send(sender, LinkOpened(message.link, message.number))
 
-    def _yields(self, name: str, to: int) -> bool:
+    def _yields(self, name: str, to: NodeKey) -> bool:
         """Whether the user is handed over: then the person is where the link is, and nowhere else."""
         user = self._engine.users.for_request(name)
         if any(device.state == CONNECTED for device in user.devices.values()):
@@ -223,7 +223,7 @@ class RemoteLinks:
         self._engine.sessions.take_device(now_ms, session, hello, idle_ms=idle_ms, as_was=as_was, only_free=only_free)
         self._positions.note(session, message.position)
 
-    def _handle(self, link: RemoteLink | None, sender: int, message: LinkFrame, now_ms: int) -> None:
+    def _handle(self, link: RemoteLink | None, sender: NodeKey, message: LinkFrame, now_ms: int) -> None:
         if link is None or message.round <= link.refused:
             if message.number:
                 self.send(sender, Returned(message.link, message.number))
@@ -275,7 +275,7 @@ class RemoteLinks:
 
     # --- nodes that are gone ----------------------------------------------------------------------------------
 
-    def node_gone(self, node: int, heard_ms: int) -> None:
+    def node_gone(self, node: NodeKey, heard_ms: int) -> None:
         """All links of the node are lost; it was heard last at this moment. They are let go of in slices. O(1)."""
         of_node = self._by_node.get(node)
         if of_node is not None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from presenced.cluster.links.relay import NOWHERE, RouteParts
+from presenced.cluster.links.relay import RouteParts
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.cluster.ports import HomesPort
 from presenced.core.model import Session
 from presenced.limits import ROUTED_DEVICES_MAX
 from presenced.wire.messages import RouteInfo, Routes
 
 
-def nodes_of(homes: HomesPort, session: Session, names: Sequence[str]) -> dict[int, Sequence[str]]:
+def nodes_of(homes: HomesPort, session: Session, names: Sequence[str]) -> dict[NodeKey, Sequence[str]]:
     """Who is to be asked about whom; nobody, if all of it is refused. Users of whom nothing is known anybody may be
     asked about. O(names)."""
     rights = session.rights
@@ -20,7 +21,7 @@ def nodes_of(homes: HomesPort, session: Session, names: Sequence[str]) -> dict[i
             return {}
     elif rights is not None and not all(rights.may_ask(name) for name in names):
         return {}
-    nodes: dict[int, list[str]] = {}
+    nodes: dict[NodeKey, list[str]] = {}
     unknown: list[str] = []
     for name in dict.fromkeys(names):
         node = homes.home_of(name)

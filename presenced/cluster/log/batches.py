@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from presenced.cluster.log.entries import BATCH_BYTES, Item, NodeBatch, decode_batch
+from presenced.cluster.node_keys import NodeKey
 from presenced.wire.codec import encode, encode_into, list_head
 
 WAITING_BYTES: Final = 1 << 20
@@ -22,7 +23,7 @@ WAITING_BYTES: Final = 1 << 20
 class Stored(NamedTuple):
     """What is to be stored beside the log before the batch is appended that tells of it."""
 
-    joiner: int
+    joiner: NodeKey
     number: int
     data: bytes
 
@@ -231,7 +232,7 @@ class Batches:
             while self._storing and self._storing[0].number <= number:
                 self._storing.popleft()
 
-    def forget_stored(self, joiner: int, number: int) -> None:
+    def forget_stored(self, joiner: NodeKey, number: int) -> None:
         """The node has taken what was stored for it under this number and before, which is not stored again. O(batches
         of which something is stored)."""
         for closed in self._storing:

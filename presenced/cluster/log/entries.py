@@ -14,6 +14,7 @@ import msgspec
 
 from presenced.cluster.levels import LEVEL, decoder_of
 from presenced.cluster.log.node_choices import NodeChoices
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.core.copies import Copies
 from presenced.core.dormants import version_of
 from presenced.core.event_facts import (
@@ -87,7 +88,7 @@ class Moved(ItemBase, tag=3):
     """The user's home is another node from here on."""
 
     user: str
-    to: int
+    to: NodeKey
     facts: msgspec.Raw
     """All that is known of the user."""
 
@@ -103,7 +104,7 @@ class Whole(ItemBase, tag=4):
 class ToNode(ItemBase, tag=5):
     """For one node alone."""
 
-    to: int
+    to: NodeKey
     content: msgspec.Raw
 
 
@@ -111,7 +112,7 @@ class Slice(ItemBase, tag=6):
     """At this position, what is stored beside the log under the number is all that is known of some users of this node.
     It is for one that has joined."""
 
-    joiner: int
+    joiner: NodeKey
     number: int
     """0 = the node has no more to send, and nothing is stored."""
     position: int
@@ -145,7 +146,7 @@ class Offer(ItemBase, tag=8):
     version: int
     """Of the record, before a kill gave it another (`core.positions.uncarried`)."""
     facts: msgspec.Raw
-    to: int = 0
+    to: NodeKey = NOWHERE
     """The node that is taken for the home, since the one that is gone may have said so to some alone; 0 = all know."""
     position: int = 0
     tag: int = 0
@@ -172,7 +173,7 @@ class EventsAnew(ItemBase, tag=10):
 class Missing(ItemBase, tag=11):
     """The log has begun anew, and this node has not come back: it is gone, unless it has."""
 
-    key: int
+    key: NodeKey
     is_given_up: bool = False
     """It is gone whether it has come back or not: what it decided since the log said so is known to nobody."""
 
@@ -204,7 +205,7 @@ class Figures(ItemBase, tag=14):
 class Taken(ItemBase, tag=15):
     """The node, which has joined, has taken what another has stored for it, up to this number: it may be sent more."""
 
-    teacher: int
+    teacher: NodeKey
     number: int
 
 
@@ -251,7 +252,7 @@ class SliceContent(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class JoinData(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a node says of itself in an entry `joined`."""
 
-    key: int
+    key: NodeKey
     """Drawn at its start (`nodes.Member`)."""
     has_lived: bool = False
     """It comes from the log before, which is gone, and knows what the cluster had come to."""
@@ -272,7 +273,7 @@ class JoinData(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Of its settings; None = it is of an earlier version."""
 
 
-def join_data(key: int, choices: NodeChoices | None = None) -> JoinData:
+def join_data(key: NodeKey, choices: NodeChoices | None = None) -> JoinData:
     """What a node of this version says of itself when its life begins, for which this key was drawn."""
     return JoinData(key, is_asked=True, gives_links=True, level=LEVEL, choices=choices)
 

@@ -38,6 +38,7 @@ from presenced.cluster.log.homes import Homes
 from presenced.cluster.log.inheritance import Inheritance
 from presenced.cluster.log.node_choices import NodeChoices
 from presenced.cluster.log.nodes import NOBODY, Member, Nodes
+from presenced.cluster.node_keys import NodeKey
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
 from presenced.core.event_facts import FAREWELL
@@ -53,7 +54,13 @@ class Node:
     """Its state. `log_reader.LogReader` changes it by what is read."""
 
     def __init__(
-        self, engine: Engine, copies: Copies, name: str, key: int, joined: Joined, choices: NodeChoices | None = None
+        self,
+        engine: Engine,
+        copies: Copies,
+        name: str,
+        key: NodeKey,
+        joined: Joined,
+        choices: NodeChoices | None = None,
     ) -> None:
         """`key` was drawn for this node, which has joined with its `entries.join_data`."""
         self.engine = engine
@@ -92,12 +99,12 @@ class Node:
         engine.events.share_by(self._share)
 
     @property
-    def me(self) -> int:
+    def me(self) -> NodeKey:
         """This node."""
         return self.mine.key
 
     @property
-    def others(self) -> list[int]:
+    def others(self) -> list[NodeKey]:
         """The nodes that live, but for this one. O(nodes)."""
         return [member.key for member in self.nodes if member is not self.mine]
 
@@ -138,11 +145,11 @@ class Node:
         """The log has declared this incarnation gone."""
         self.is_fenced = True
 
-    def name_of(self, node: int) -> str:
+    def name_of(self, node: NodeKey) -> str:
         """What operators call the node, living or gone. O(1)."""
         return self.nodes.name_of(node)
 
-    def gives_links(self, node: int) -> bool:
+    def gives_links(self, node: NodeKey) -> bool:
         """Whether the node lives, is another one, and gives what lost links had. O(1)."""
         member = self.nodes.get(node)
         return member is not None and member is not self.mine and member.heirs is None and member.gives_links
@@ -150,8 +157,8 @@ class Node:
     # --- who decides ------------------------------------------------------------------------------------------
 
     @property
-    def registrar(self) -> int:
-        """The node that decides what is between two users; 0 = there is none at this moment."""
+    def registrar(self) -> NodeKey:
+        """The node that decides what is between two users; `NOWHERE` = there is none at this moment."""
         return self.nodes.registrar.key
 
     def own(self, name: str) -> bool:
@@ -163,8 +170,8 @@ class Node:
             self.inheritance.take_over(name, self.engine.ledger.now_ms)
         return True
 
-    def home_of(self, name: str) -> int:
-        """The node that decides the user; 0 = nobody does. O(1), or as `own`."""
+    def home_of(self, name: str) -> NodeKey:
+        """The node that decides the user; `NOWHERE` = nobody does. O(1), or as `own`."""
         home = self.homes.of(name)
         if home is self.mine:
             self.own(name)
@@ -175,7 +182,7 @@ class Node:
         home = self.homes.of(name)
         return home is not self.mine and home is not NOBODY
 
-    def hand_over(self, name: str, to: int) -> bool:
+    def hand_over(self, name: str, to: NodeKey) -> bool:
         """Another node is the user's home from now on: this one decides nothing of the user from this moment. False if
         it is gone, or does not know all users yet, or if the user is not this node's: then nothing was done. O(what is
         known of the user)."""
@@ -239,7 +246,7 @@ class Node:
         elif not self.backlog.loses_event():
             self.batches.add(happened)
 
-    def send(self, to: int, message: bytes) -> None:
+    def send(self, to: NodeKey, message: bytes) -> None:
         """Tell one node something, behind all that was decided so far."""
         self.batches.add(ToNode(to, msgspec.Raw(message)))
 

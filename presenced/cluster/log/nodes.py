@@ -13,6 +13,7 @@ from typing import Final
 
 from presenced.cluster.log.entries import JoinData
 from presenced.cluster.log.node_choices import NodeChoices
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.limits import VERSION_GAP
 
 GONE_KEPT_MS: Final = 600_000
@@ -46,7 +47,7 @@ class Member:
         "version",
     )
 
-    def __init__(self, name: str, key: int, incarnation: int) -> None:
+    def __init__(self, name: str, key: NodeKey, incarnation: int) -> None:
         self.name = name
         self.key = key
         """By which nodes name it to each other. It stays when the log begins anew."""
@@ -86,7 +87,7 @@ class Member:
         return f"{self.name}/{self.incarnation}" + ("" if self.heirs is None else " (gone)")
 
 
-NOBODY = Member("", 0, 0)
+NOBODY = Member("", NOWHERE, 0)
 """The home of a user who has none."""
 
 
@@ -94,9 +95,9 @@ class Nodes:
     """Iterates over those that live, the oldest first."""
 
     def __init__(self) -> None:
-        self._live: dict[int, Member] = {}
-        self._gone: dict[int, Member] = {}
-        self._forgotten: dict[int, None] = {}
+        self._live: dict[NodeKey, Member] = {}
+        self._gone: dict[NodeKey, Member] = {}
+        self._forgotten: dict[NodeKey, None] = {}
         """Keys of nodes that have gone long ago; the last of them last."""
         self._by_incarnation: dict[int, Member] = {}
         self.fences = 0
@@ -112,15 +113,15 @@ class Nodes:
     def __len__(self) -> int:
         return len(self._live)
 
-    def get(self, key: int) -> Member | None:
+    def get(self, key: NodeKey) -> Member | None:
         """The node of this key, living or gone, if it is not gone for long. O(1)."""
         return self._live.get(key) or self._gone.get(key)
 
-    def has_lost(self, key: int) -> bool:
+    def has_lost(self, key: NodeKey) -> bool:
         """Whether the node of this key lived once, and is gone. O(1)."""
         return key not in self._live and (key in self._gone or key in self._forgotten)
 
-    def name_of(self, key: int) -> str:
+    def name_of(self, key: NodeKey) -> str:
         """What operators call the node of this key, living or gone. O(1)."""
         member = self.get(key)
         return member.name if member is not None else "?"
@@ -275,5 +276,5 @@ def heir_of(name: str, heirs: Sequence[Member]) -> Member:
     return max(heirs, key=lambda heir: (_weight(name, heir.key), heir.key), default=NOBODY)
 
 
-def _weight(name: str, key: int) -> bytes:
+def _weight(name: str, key: NodeKey) -> bytes:
     return blake2b(name.encode(), digest_size=8, key=key.to_bytes(8, "big")).digest()

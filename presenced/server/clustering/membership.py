@@ -16,6 +16,7 @@ from presenced.cluster.log.entries import join_data
 from presenced.cluster.log.log_reader import LogReader
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.node_choices import NodeChoices
+from presenced.cluster.node_keys import NodeKey
 from presenced.core.copies import Copies
 from presenced.core.part import Part
 from presenced.core.parts.leases import EVER_MS
@@ -121,7 +122,7 @@ class Membership:
 
     async def _join(self) -> None:
         engine, clocks = self._engine, self._clocks
-        key, choices = secrets.randbits(KEY_BITS) + 1, self._choices()
+        key, choices = NodeKey(secrets.randbits(KEY_BITS) + 1), self._choices()
         joined = await self._join_log(encode(join_data(key, choices)))
         now_ms = clocks.monotonic_ms()
         engine.ledger.continue_from(joined.epoch, engine.ledger.version, now_ms)

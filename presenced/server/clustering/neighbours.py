@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from presenced.cluster.log.node_choices import WEBHOOKS, differing
 from presenced.cluster.log.nodes import Member, Nodes
+from presenced.cluster.node_keys import NodeKey
 from presenced.durations import format_duration
 
 log = logging.getLogger("presenced")
@@ -25,7 +26,7 @@ class Neighbours:
         """Who was taken for dead last; empty = nobody."""
         self.dead_wall_ms = 0
         """When this node has read that."""
-        self._differing: dict[int, tuple[str, ...]] = {}
+        self._differing: dict[NodeKey, tuple[str, ...]] = {}
         """Of each node that has said which settings it has, the keys in which it differs from this one."""
 
     def differing(self, member: Member) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Coroutine, Iterator
 import msgspec
 
 from presenced.cluster.links.inquiries import Asked, Inquiries
-from presenced.cluster.links.relay import NOWHERE
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import Member
 from presenced.cluster.messages import (
@@ -27,6 +26,7 @@ from presenced.cluster.messages import (
     OperatorQuestion,
     StopNode,
 )
+from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.server.clocks import Clocks
 from presenced.server.closed_links import ClosedLinks, LinksToClose, close_links
 from presenced.server.drain import Stopping
@@ -132,7 +132,7 @@ class Operators:
 
     @contextlib.contextmanager
     def _asking(
-        self, question: OperatorQuestion, nodes: Collection[int]
+        self, question: OperatorQuestion, nodes: Collection[NodeKey]
     ) -> Iterator[Callable[[], Coroutine[None, None, Asked]]]:
         """Ask these nodes; what is given waits for their answers, for as long as they may take."""
         answered = asyncio.Event()
@@ -151,7 +151,7 @@ class Operators:
 
     # --- what operators of other nodes want -------------------------------------------------------------------
 
-    def _begin_answer(self, sender: int, said: OperatorQuestion) -> None:
+    def _begin_answer(self, sender: NodeKey, said: OperatorQuestion) -> None:
         if isinstance(said, StopNode) and not self._node.is_ready:
             # A start that is under way ends by itself, or by a signal.
             return
@@ -159,7 +159,7 @@ class Operators:
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
-    async def _answer(self, sender: int, said: OperatorQuestion) -> None:
+    async def _answer(self, sender: NodeKey, said: OperatorQuestion) -> None:
         match said:
             case CloseLinks():
                 await self._close_for(sender, said)
@@ -172,14 +172,14 @@ class Operators:
                     sender, NodeStops(said.number, stopping.links, stopping.spread_ms, stopping.timeout_ms)
                 )
 
-    async def _close_for(self, sender: int, said: CloseLinks) -> None:
+    async def _close_for(self, sender: NodeKey, said: CloseLinks) -> None:
         wanted = LinksToClose(said.user, said.role or None, said.message, said.retry_ms, said.is_gone)
         closed = await close_links(self._links, wanted, expels=self._expels(wanted))
         self._inquiries.answer(sender, LinksClosed(said.number, closed.links, closed.held_by))
         if closed.links:
             log.info("cluster: %d links closed, as an operator of another node wanted", closed.links)
 
-    async def _list_for(self, sender: int, said: ListLinks) -> None:
+    async def _list_for(self, sender: NodeKey, said: ListLinks) -> None:
         query = LinkQuery(LinkFilter(said.user, said.role or None, said.is_slow), said.order, said.limit)
         found = await find_links(self._links, query, self._clocks, self._node.name)
         at = 0
@@ -197,7 +197,7 @@ class Operators:
         return not wanted.gone or self._node.home_of(wanted.user) in (self._node.me, NOWHERE)
 
 
-async def _told_by(node: int, asked: Asked) -> FoundLinks:
+async def _told_by(node: NodeKey, asked: Asked) -> FoundLinks:
     """What the node has told of its links; nothing if it was not all of it. O(that), in slices."""
     told = [said for sender, said in asked.told if sender == node and isinstance(said, LinksListed)]
     rows: list[LinkInfo] = []
