@@ -172,7 +172,7 @@ def repair(directory: Directory, truncate_at: int, *, salts: Callable[[], int], 
         extent = Extent((), (), truncate_at, "")
     known = known_seq(directory, found)
     kept = {entry.number: entry for entry in extent.entries}
-    place, copies = _copy(directory, found, kept, snapshots, wall_ms())
+    place, copies = _copy(directory, kept, snapshots, wall_ms())
     manifest = msgspec.structs.replace(
         found.manifest, segments=extent.entries, snapshots=snapshots, clean=False, clean_seq=0, epoch=0
     )
@@ -203,12 +203,12 @@ def _ranges(possible: list[Option]) -> str:
 
 def _copy(
     directory: Directory,
-    found: StoreSurvey,
     kept: dict[int, SegmentEntry],
     snapshots: tuple[SnapshotEntry, ...],
     now_ms: int,
 ) -> tuple[str, list[str]]:
-    """Copy the files that the repair will remove or change to a directory of their own; durable on return."""
+    """Copy the files that the repair will remove or change to a directory of their own, from where they can be put back
+    as they were; durable on return."""
     quarantine = directory.subdirectory(QUARANTINE)
     serial = 0
     while (place := quarantine.subdirectory(f"repair-{now_ms}-{serial}")).names():
@@ -218,9 +218,11 @@ def _copy(
     for name in directory.names():
         if name in (MANIFEST, COPY) or (name.startswith("snap-") and name not in staying):
             data = read_file(directory, name)
+            size = len(data)
         elif name.startswith("wal-"):
             entry = kept.get(int(name[4:14])) if name.endswith(".log") else None
-            data = read_file(directory, name).rstrip(b"\0")
+            whole = read_file(directory, name)
+            data, size = whole.rstrip(b"\0"), len(whole)
             if entry is not None and len(data) <= entry.bytes:
                 continue
         else:
@@ -228,6 +230,8 @@ def _copy(
         file = place.open(name, create=True)
         try:
             write_all(file, 0, data)
+            # Without room for the zeros; but a segment that lacks them counts as cut, and may lack the end of a frame.
+            file.truncate(size)
             file.sync()
         finally:
             file.close()
