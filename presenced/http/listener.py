@@ -228,7 +228,7 @@ class HttpServer:
         try:
             if origin and door.is_for_pages:
                 if request.method == "OPTIONS":
-                    call.answer(_preflight(request, origin))
+                    call.answer(_preflight(origin))
                     return
                 call = _ForPage(call, origin)
             door.open(call)
@@ -293,7 +293,7 @@ def _readable(page: HttpPage, origin: str) -> HttpPage:
     return page._replace(headers=page.headers + more)
 
 
-def _preflight(request: HttpRequest, origin: str) -> HttpPage:
+def _preflight(origin: str) -> HttpPage:
     more = (
         ("Access-Control-Allow-Methods", "GET, HEAD, POST"),
         ("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID, Presence-User, Presence-Role"),

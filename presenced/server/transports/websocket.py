@@ -159,7 +159,7 @@ class WebSocketTransport(TcpTransport):
             if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 self._take(event)
             elif event.opcode is Opcode.CLOSE:
-                self._closed_by_peer(event)
+                self._closed_by_peer()
                 return
             else:
                 self._charge()
@@ -237,7 +237,7 @@ class WebSocketTransport(TcpTransport):
         if account.credit < 0 and not conversation.intake.paused:
             conversation.serve(conversation.links.host.begin())
 
-    def _closed_by_peer(self, event: Frame) -> None:
+    def _closed_by_peer(self) -> None:
         """The peer has sent its close frame: answer with ours, unless that is out, and close. Without a bye before, its
         link is lost, as a connection that breaks is."""
         self.is_half_closed = True
