@@ -273,6 +273,35 @@ class TestLeases:
             nodes.advance(30_000)
             assert not watcher.took(Presence), wait_ms
 
+    def test_what_is_heard_while_the_log_is_away_is_told_as_it_is_when_it_is_back(self) -> None:
+        nodes, link, watcher = nearly_away()
+        first, second = nodes.nodes
+        assert second.forwarding is not None
+        link.say(Heartbeat(0))
+        nodes.run()
+        second.forwarding.note_away(True, second.now_ms)
+        for idle_ms in range(0, 6 * MINUTE_MS, 30_000):
+            nodes.stand(30_000)
+            link.say(Heartbeat(idle_ms))
+            watcher.say(Heartbeat(None))
+            second.turn()
+        first.turn()
+        second.forwarding.note_away(False, second.now_ms)
+        nodes.run()
+        nodes.advance(1)
+        assert [told.record.status for told in watcher.took(Presence)] == ["away"]
+
+    def test_whoever_waits_for_a_home_comes_as_idle_as_they_are_by_then(self) -> None:
+        nodes = cluster(2)
+        nodes.home_by = lambda name, bidder: bidder
+        second = nodes.nodes[1]
+        link = second.open("ann/phone", idle_ms=0)
+        for idle_ms in range(30_000, 6 * MINUTE_MS, 30_000):
+            nodes.stand(30_000)
+            link.say(Heartbeat(idle_ms))
+        nodes.run()
+        assert nodes.home_of("ann") == 2 and status(second, "ann") == "away"
+
     def test_what_was_heard_last_counts_in_the_grace(self) -> None:
         nodes, link, watcher = nearly_away()
         nodes.advance(17_000)

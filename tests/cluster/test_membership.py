@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from presenced.backplane.errors import Refused
+from presenced.cluster.links.beats import GatheredBeats
 from presenced.config.settings import Settings, SettingsError
 from presenced.core.model import Session
 from presenced.server.clocks import Clocks
@@ -272,6 +273,23 @@ async def test_what_has_waited_for_an_engine_that_is_away_is_answered_once_it_is
     finally:
         for node in (first, second):
             await node.membership.leave()
+
+
+async def test_heartbeats_wait_for_an_engine_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(GatheredBeats, "hold", lambda self, is_held, now_ms: told.append(is_held))
+    engine = new_engine()
+    node = Joining(engine, "first")
+    await node.membership.join()
+    try:
+        engine.is_down = True
+        node.say(7, "anna", "meanwhile")
+        await eventually(lambda: told)
+        engine.is_down = False
+        await eventually(lambda: len(told) > 1)
+        assert told == [True, False]
+    finally:
+        await node.membership.leave()
 
 
 async def test_what_ended_while_a_node_was_down_ends_only_once_it_has_joined(

@@ -33,22 +33,32 @@ class GatheredBeats(Part):
     def __init__(self, engine: Engine, relays: Relays) -> None:
         self._engine = engine
         self._relays = relays
-        self._gathered: dict[Relay, tuple[int, int | None]] = {}
-        """When each was heard last, and when its person was active as it says."""
+        self._gathered: dict[Relay, tuple[int, bool]] = {}
+        """When each was heard last, and whether it has said since how idle its person is (`OwnDevice.active_ms`)."""
         self._due_ms: int | None = None
+        self._is_held = False
+
+    def hold(self, is_held: bool, now_ms: int) -> None:
+        """Keep what is heard, since what is sent now comes late, and what it says would be taken for what holds then;
+        or tell it again. O(what was gathered)."""
+        self._is_held = is_held
+        if not is_held:
+            self.flush(now_ms)
 
     def heartbeat(self, session: Session, now_ms: int, idle_ms: int | None) -> bool:
         """As `Engine.heartbeat`, for any link of this node: a turn is to follow if something is to be told, or to be
         told later. O(1)."""
         relay = self._relays.get(session)
-        if relay is None or relay.own_device is None or relay.own_device.home == NOWHERE:
+        if relay is None or relay.own_device is None:
+            return self._engine.heartbeat(session, now_ms, idle_ms)
+        if idle_ms is not None:
+            relay.own_device.note_active(now_ms - idle_ms)
+        if relay.own_device.home == NOWHERE:
             return self._engine.heartbeat(session, now_ms, idle_ms)
         self._engine.heard(session, now_ms)
-        active_ms = now_ms - idle_ms if idle_ms is not None else None
-        if active_ms is None and (before := self._gathered.get(relay)) is not None:
-            active_ms = before[1]
-        self._gathered[relay] = (now_ms, active_ms)
-        if idle_ms is not None and self._is_news(relay, idle_ms, now_ms):
+        before = self._gathered.get(relay)
+        self._gathered[relay] = (now_ms, idle_ms is not None or (before is not None and before[1]))
+        if idle_ms is not None and not self._is_held and self._is_news(relay, idle_ms, now_ms):
             self._send({relay: self._gathered.pop(relay)}, now_ms)
             return True
         if self._due_ms is None:
@@ -84,11 +94,11 @@ class GatheredBeats(Part):
     @property
     def next_ms(self) -> int | None:
         """When `tick` wants to be called next."""
-        return self._due_ms
+        return None if self._is_held else self._due_ms
 
     def tick(self, now_ms: int) -> None:
         """Tell what was gathered, if it is time. O(that)."""
-        if self._due_ms is not None and now_ms >= self._due_ms:
+        if self._due_ms is not None and now_ms >= self._due_ms and not self._is_held:
             self.flush(now_ms)
 
     def flush(self, now_ms: int) -> None:
@@ -96,18 +106,17 @@ class GatheredBeats(Part):
         gathered, self._gathered, self._due_ms = self._gathered, {}, None
         self._send(gathered, now_ms)
 
-    def _send(self, heard: dict[Relay, tuple[int, int | None]], now_ms: int) -> None:
+    def _send(self, heard: dict[Relay, tuple[int, bool]], now_ms: int) -> None:
         by_node: dict[NodeKey, list[int]] = {}
-        for relay, (heard_ms, active_ms) in heard.items():
+        for relay, (heard_ms, says_idle) in heard.items():
             own = relay.own_device
             if own is None or own.home == NOWHERE:
                 continue
-            idle_ms = -1
-            if active_ms is not None:
-                own.note_told(active_ms)
-                idle_ms = max(0, heard_ms - active_ms)
+            idle_ms = own.idle_ms(heard_ms) if says_idle else None
+            if idle_ms is not None:
+                own.note_told()
             beats = by_node.setdefault(own.home, [])
-            beats += (relay.link, now_ms - heard_ms, idle_ms)
+            beats += (relay.link, now_ms - heard_ms, -1 if idle_ms is None else idle_ms)
             if len(beats) >= 3 * BEATS_PER_MESSAGE:
                 self._relays.send(own.home, LinkBeats(by_node.pop(own.home)))
         for node, beats in by_node.items():

@@ -117,6 +117,10 @@ class Forwarding:
         """As `Engine.heartbeat`. O(1)."""
         return self.beats.heartbeat(session, now_ms, idle_ms)
 
+    def note_away(self, is_away: bool, now_ms: int) -> None:
+        """What is sent to other nodes comes late from now on, or in time again. O(links heard of meanwhile)."""
+        self.beats.hold(is_away, now_ms)
+
     def held(self, session: Session) -> int:
         """How many devices the session's link holds at other nodes. O(1)."""
         relay = self.relays.get(session)

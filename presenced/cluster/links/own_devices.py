@@ -129,6 +129,7 @@ class OwnDevices:
         session = relay.session
         number = self._start(relay, own, node, now_ms)
         self._relays.note_open(relay, node)
+        own.note_told()
         opened = LinkHello(
             link=relay.link,
             round=relay.rounds[node],
@@ -138,7 +139,7 @@ class OwnDevices:
             instance=session.instance,
             issued_ms=session.issued_ms,
             rights=session.rights,
-            hello=encode(own.hello),
+            hello=encode(msgspec.structs.replace(own.hello, idle_ms=own.idle_ms(now_ms))),
             position=relay.position,
             yields=not own.is_attached,
             is_again=own.is_attached,
@@ -165,7 +166,7 @@ class OwnDevices:
                 now_ms,
                 session,
                 hello,
-                idle_ms=None if is_again else hello.idle_ms,
+                idle_ms=None if is_again else own.idle_ms(now_ms),
                 as_was=is_again or hello.as_was,
                 only_free=only_free,
             )

@@ -82,13 +82,15 @@ class RouteParts:
 class OwnDevice:
     """The link's own device, which is not at the link's node."""
 
-    __slots__ = ("hello", "is_attached", "opening", "home", "told_active_ms")
+    __slots__ = ("active_ms", "hello", "home", "is_attached", "opening", "told_active_ms")
 
     def __init__(self, hello: Hello, now_ms: int) -> None:
         self.hello = hello
         """Without its token, which is nobody else's business."""
-        self.told_active_ms = now_ms - hello.idle_ms if hello.idle_ms is not None else None
-        """When its person was active last, by what its home was told of that; None = it was told nothing."""
+        self.active_ms = now_ms - hello.idle_ms if hello.idle_ms is not None else None
+        """When its person was active last, as the link has said; None = it has not said."""
+        self.told_active_ms: int | None = None
+        """The same, as its home was told."""
         self.home: NodeKey = NOWHERE
         """Where it is attached, or is about to be."""
         self.is_attached = False
@@ -96,10 +98,17 @@ class OwnDevice:
         self.opening = 0
         """The number of the request that attaches it; 0 = none is under way."""
 
-    def note_told(self, active_ms: int) -> None:
-        """Its home is told that its person was active then. O(1)."""
-        told_ms = self.told_active_ms
-        self.told_active_ms = active_ms if told_ms is None else max(told_ms, active_ms)
+    def note_active(self, active_ms: int) -> None:
+        """The link says that its person was active then. O(1)."""
+        self.active_ms = active_ms if self.active_ms is None else max(active_ms, self.active_ms)
+
+    def note_told(self) -> None:
+        """Its home is told of that. O(1)."""
+        self.told_active_ms = self.active_ms
+
+    def idle_ms(self, now_ms: int) -> int | None:
+        """For how long nobody is there by now, as the link has said; None = it has not said. O(1)."""
+        return now_ms - self.active_ms if self.active_ms is not None else None
 
 
 class Relay:

@@ -248,6 +248,8 @@ class Membership:
         """No grace ends while a client may be where this node hears nothing of it."""
         self._pacing.go_on()
         now_ms = self._pacing.begin()
+        if self._forwarding is not None:
+            self._forwarding.note_away(is_away, now_ms)
         if self._node is not None and self._node.is_ready:
             self._engine.leases.be_patient(EVER_MS if is_away else now_ms + BACK_MS)
 
