@@ -18,7 +18,6 @@ from presenced.cluster.log.entries import (
     Ready,
     Slice,
     Taken,
-    Unpaired,
     all_of,
     decode_known,
     decode_slice,
@@ -26,9 +25,9 @@ from presenced.cluster.log.entries import (
 )
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import NOBODY, Member
+from presenced.cluster.log.since_join import SinceJoin
 from presenced.core.dormants import PER_SHELF
 from presenced.core.positions import uncarried
-from presenced.core.records import Fact
 from presenced.core.told_shelves import names_of, names_on, take_shelf
 
 FOUND_AT_ONCE: Final = 5_000
@@ -39,9 +38,10 @@ BROUGHT_AT_ONCE: Final = 200
 class Arrival:
     """What this node still waits for."""
 
-    def __init__(self, node: Node, disputes: Disputes) -> None:
+    def __init__(self, node: Node, disputes: Disputes, since_join: SinceJoin) -> None:
         self._node = node
         self._disputes = disputes
+        self._since_join = since_join
         self._teachers: dict[Member, None] = {}
         """Older nodes that have not told all of their users yet."""
         self._returned: set[Member] = set()
@@ -59,12 +59,6 @@ class Arrival:
         self._offers: list[Offer] = []
         """What the own disk knows better. It is said behind the end of the arrival: before, nobody knows from which
         position on whoever comes back to this node is to be told of what the homes make of it."""
-        self._events: list[tuple[int, int]] = []
-        """Positions of what happened since this node has joined, and how many events each was."""
-        self._pairs: list[tuple[int, Sequence[Fact] | Unpaired]] = []
-        """What was decided between users since this node has joined, and at which positions."""
-        self._anew: tuple[int, int, int] | None = None
-        """Position, epoch and number at which events began anew since; those before are of no account."""
         # Nobody passes from those who are awake to those who sleep while both are walked over.
         node.engine.sleep.hold()
         for member in node.nodes:
@@ -109,7 +103,7 @@ class Arrival:
             if item.position >= self._last_gone:
                 self._teachers.pop(sender, None)
                 self._is_cut_short = self._is_cut_short and bool(self._teachers)
-                self._number_events(item, now_ms)
+                self._since_join.number_events(item, now_ms)
                 self._consider(now_ms)
             return
         content, changes = decode_slice(slices[item.number]), node.home_changes
@@ -126,7 +120,7 @@ class Arrival:
         for name, data in content.users:
             if not changes.since(name, item.position):
                 self.learn(sender, name, decode_known(data), now_ms)
-        self._decide_again(item.position, now_ms)
+        self._since_join.decide_again(item.position, now_ms)
         node.batches.add(Taken(sender.key, item.number))
 
     def learn(self, home: Member, name: str, known: KnownFacts, now_ms: int) -> None:
@@ -136,43 +130,6 @@ class Arrival:
             self._give_way(name, known, now_ms)
         node.homes.set(name, home)
         node.take_whole(name, known, now_ms)
-
-    def note_pairs(self, position: int, decided: Sequence[Fact] | Unpaired) -> None:
-        """This was decided between users at this position. O(1)."""
-        if not self._node.mine.is_ready:
-            self._pairs.append((position, decided))
-        elif self._pairs:
-            self._pairs = []
-
-    def _decide_again(self, position: int, now_ms: int) -> None:
-        """Who has told of users had read up to this position; since then another node has decided about them.
-        O(that)."""
-        for at, decided in self._pairs:
-            if at > position:
-                if isinstance(decided, Unpaired):
-                    self._node.end_pairs(decided, now_ms)
-                else:
-                    self._node.copies.apply(decided, now_ms)
-
-    def _number_events(self, item: Slice, now_ms: int) -> None:
-        """Go on where events have come to, which is the same whoever says it. O(events since this node has joined)."""
-        from_position, epoch, seq = item.position, item.events_epoch, item.events
-        if self._anew is not None and self._anew[0] > item.position:
-            _, epoch, seq = self._anew
-            from_position = 0
-        since = sum(count for position, count in self._events if position > from_position)
-        self._node.engine.events.go_on_at(epoch, seq + since, now_ms)
-
-    def note_anew(self, position: int, epoch: int, seq: int) -> None:
-        """Events begin anew at this position. O(1)."""
-        self._anew, self._events = (position, epoch, seq), []
-
-    def note_event(self, position: int, count: int) -> None:
-        """So many events stand in the log at this position. O(1)."""
-        if not self._node.mine.is_ready:
-            self._events.append((position, count))
-        elif self._events:
-            self._events = []
 
     def _give_way(self, name: str, known: KnownFacts, now_ms: int) -> None:
         """The own disk has said something of the user, and another node is the home, which knows this. What is newer

@@ -51,6 +51,7 @@ from presenced.cluster.log.nodes import NOBODY, Member
 from presenced.cluster.log.observer import NobodyObserves, NodesObserver
 from presenced.cluster.log.own_figures import OwnFigures
 from presenced.cluster.log.returns import Returns
+from presenced.cluster.log.since_join import SinceJoin
 from presenced.cluster.ports import Forwarder
 from presenced.limits import RESTART_GRACE_MS
 
@@ -77,7 +78,8 @@ class LogReader:
         self._lost_entries = LostEntries(node, self.memory, self._disputes)
         self._returns = Returns(node)
         self.own_figures = OwnFigures(node)
-        self._arrival = Arrival(node, self._disputes)
+        self._since_join = SinceJoin(node)
+        self._arrival = Arrival(node, self._disputes, self._since_join)
         # Whoever serves has been told by all that are older, and these serve themselves by then.
         self._lessons = Lessons(node, lambda: node.mine.is_ready and self._returns.is_over)
 
@@ -247,7 +249,7 @@ class LogReader:
                 # Until here nodes have given positions that say nothing of the erasure.
                 self._node.horizon.end_earlier()
                 if self._node.take_unpaired(sender, item, now_ms):
-                    self._arrival.note_pairs(self._node.position, item)
+                    self._since_join.note_pairs(self._node.position, item)
             case New():
                 self._take_new(sender, item, now_ms)
             case Moved():
@@ -298,15 +300,15 @@ class LogReader:
             self._node.apply(valid, now_ms)
             pairs = [fact for fact in valid if type(fact) in OF_PAIRS]
             if pairs:
-                self._arrival.note_pairs(self._node.position, pairs)
+                self._since_join.note_pairs(self._node.position, pairs)
 
     def _take_anew(self, item: EventsAnew, now_ms: int) -> None:
         self._node.horizon.begin_again(item.horizon)
-        self._arrival.note_anew(self._node.position, item.epoch, item.seq)
+        self._since_join.note_anew(self._node.position, item.epoch, item.seq)
         self._node.engine.events.go_on_at(item.epoch, item.seq, now_ms)
 
     def _take_happened(self, item: Happened) -> None:
-        self._arrival.note_event(self._node.position, item.event.count)
+        self._since_join.note_event(self._node.position, item.event.count)
         self._node.engine.events.keep_shared(item.event, item.is_of_erased)
 
     def _take_new(self, sender: Member, item: New, now_ms: int) -> None:
