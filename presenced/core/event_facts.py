@@ -123,6 +123,8 @@ class FollowerSet(FactBase, tag=34):
     epoch: int
     seq: int
     at_ms: int
+    taken_ms: int = 0
+    """Wall time at which the link that follows took the name, and later than that of the link before; 0 = not said."""
 
 
 class FollowerForgotten(FactBase, tag=35):
@@ -130,6 +132,8 @@ class FollowerForgotten(FactBase, tag=35):
 
     user: str
     name: str
+    taken_ms: int = 0
+    """As in `FollowerSet`: of the last link that is known to have followed under the name."""
 
 
 EventFact = (

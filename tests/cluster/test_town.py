@@ -6,8 +6,8 @@ import pytest
 
 from presenced.cluster.log.entries import decode_batch
 from presenced.limits import GRACE_MS, RESTART_GRACE_MS, RESTART_SPREAD_MS
-from presenced.wire.messages import Acknowledge, Done, Erase, Follow, Following, SetStatus
-from tests.cluster.town import Town
+from presenced.wire.messages import Acknowledge, Done, Erase, Follow, Following, ForgetFollower, SetStatus
+from tests.cluster.town import Town, TownNode
 
 
 def test_an_only_node_serves_at_once() -> None:
@@ -287,6 +287,68 @@ def test_a_follower_with_a_name_goes_on_from_its_position_on_any_node() -> None:
         if node is b:
             assert [event.new for event in again.told.events] == ["away"]
             again.lose()
+
+
+def test_a_name_is_followed_by_one_link_of_all_nodes() -> None:
+    """Whoever takes it on another node has it, and the one before is told so and is told nothing else."""
+    a, b = (town := Town("a", "b", "c")).nodes[:2]
+    first, second = a.open("app", role="service"), b.open("app", role="service")
+    first.expect(Follow(first.next_id(), 0, 0, "audit"), Following)
+    alice = b.come("alice/laptop")
+    alice.set_status("dnd")
+    seen = first.told.events[-1].seq
+    first.say(Acknowledge(seen))
+    town.settle()
+    # What it says next waits for the second in which a position is saved once, and comes too late.
+    alice.set_status("away")
+    first.say(Acknowledge(seen + 1))
+    second.told.seq = seen
+    assert second.expect(Follow(second.next_id(), 0, 0, "audit"), Following).seq == seen
+    told = len(first.told.events)
+    assert [message for message in first.messages if isinstance(message, Following)][-1] == Following(0, 0, 0, False)
+    alice.set_status("xa")
+    assert len(first.told.events) == told and second.told.events[-1].new == "xa"
+    second.say(Acknowledge(second.told.events[-1].seq))
+    town.advance(2_000, 1_000, alice, first, second)
+    assert {followers_of(node) for node in town.nodes} == {(("audit", second.told.events[-1].seq),)}
+
+
+def test_of_two_links_that_take_a_name_while_their_nodes_do_not_hear_of_each_other_the_later_has_it() -> None:
+    a, b = (town := Town("a", "b")).nodes
+    first, second = a.open("app", role="service"), b.open("app", role="service")
+    town.pause(a, b)
+    first.say(Follow(first.next_id(), 0, 0, "audit"))
+    town.advance(5, 5)
+    second.say(Follow(second.next_id(), 0, 0, "audit"))
+    town.resume()
+    heard = [[m for m in link.messages if isinstance(m, Following) and not m.epoch] for link in (first, second)]
+    assert heard == [[Following(0, 0, 0, False)], []]
+    # It has lost the name to the second, and takes it back.
+    first.expect(Follow(first.next_id(), 0, 0, "audit"), Following)
+    heard = [[m for m in link.messages if isinstance(m, Following) and not m.epoch] for link in (first, second)]
+    assert [len(one) for one in heard] == [1, 1]
+
+
+def test_a_name_that_is_forgotten_on_one_node_is_forgotten_on_the_node_where_it_is_followed() -> None:
+    a, b = (town := Town("a", "b", "c")).nodes[:2]
+    first, second = a.open("app", role="service"), b.open("app", role="service")
+    first.expect(Follow(first.next_id(), 0, 0, "audit"), Following)
+    second.done(ForgetFollower(second.next_id(), "audit"))
+    town.settle()
+    alice = b.come("alice/laptop")
+    assert first.told.events[-1].user == "alice", "the link goes on without the name"
+    first.say(Acknowledge(first.told.events[-1].seq))
+    town.advance(2_000, 1_000, alice, first, second)
+    assert {followers_of(node) for node in town.nodes} == {()}
+    # The name is free: who takes it now begins.
+    first.expect(Follow(first.next_id(), 0, 0, "audit"), Following)
+    town.settle()
+    assert {followers_of(node) for node in town.nodes} == {(("audit", first.told.events[-1].seq),)}
+
+
+def followers_of(node: TownNode) -> tuple[tuple[str, int], ...]:
+    """What a node knows of the named followers."""
+    return tuple((follower.name, follower.seq) for follower in node.engine.followers.all())
 
 
 def test_of_somebody_who_was_erased_no_node_keeps_the_name_and_who_comes_back_is_new() -> None:

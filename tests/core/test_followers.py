@@ -9,7 +9,7 @@ import pytest
 from presenced.core.parts import event_history, followers as module
 from presenced.core.parts.event_streams import NarrowedStream
 from presenced.core.policy import Policy
-from presenced.core.records import FollowerSet
+from presenced.core.records import FollowerForgotten, FollowerSet
 from presenced.core.rights import rights_of
 from presenced.limits import FOLLOWER_SAVE_MS
 from presenced.wire.messages import (
@@ -393,3 +393,40 @@ def test_who_has_missed_events_is_listed_with_one_look_at_each_stream(monkeypatc
     # A cursor at each number by itself, as `follow` sees it.
     stream = narrow.session and world.engine.events.followers[narrow.session]
     assert stream and [seq for seq in range(7) if stream.knows(seq)] == sorted(stream.known_of(set(range(7))))
+
+
+def test_what_another_server_says_of_a_link_that_lost_the_name_changes_nothing() -> None:
+    world, app, link = stage()
+    for word in "abc":
+        text(app, word)
+    acknowledge(link, 3)
+    link.lose()
+    world.turn()
+    [kept] = world.engine.followers.all()
+    earlier = kept.taken_ms - 1
+    for fact in (
+        FollowerSet(kept.user, kept.name, kept.epoch, 1, kept.at_ms, earlier),
+        FollowerForgotten(kept.user, kept.name, earlier),
+    ):
+        world.engine.events.take_told(fact, world.now_ms)
+        assert [info.seq for info in listed(world)] == [3]
+        world.engine.ledger.add(fact)
+        world.turn()
+    world = world.restarted(1_000)
+    assert [info.seq for info in listed(world)] == [3], "nor does it after a restart"
+    # Servers of before do not say when the name was taken.
+    world.engine.events.take_told(FollowerForgotten(kept.user, kept.name), world.now_ms)
+    assert listed(world) == []
+
+
+def test_a_server_of_before_takes_the_name_from_nobody() -> None:
+    world, app, link = stage()
+    text(app, "a")
+    acknowledge(link, 1)
+    [kept] = world.engine.followers.all()
+    for fact in (FollowerSet(kept.user, kept.name, kept.epoch, 0, 0), FollowerForgotten(kept.user, kept.name)):
+        world.engine.events.take_told(fact, world.now_ms)
+        world.turn()
+        assert [info.seq for info in listed(world)] == [1]
+    text(app, "b")
+    assert link.told.events[-1].new == "b"

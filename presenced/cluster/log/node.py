@@ -277,7 +277,7 @@ class Node:
         """Another node has said how far followers with a name have come. O(facts)."""
         for fact in facts:
             if isinstance(fact, FollowerSet | FollowerForgotten):
-                self.engine.followers.take_told(fact)
+                self.engine.events.take_told(fact, self.engine.ledger.now_ms)
         self.disk_debts.owe(facts)
 
     def apply(self, facts: Sequence[Fact], now_ms: int) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from presenced.core.clock import Clock
+from presenced.core.event_facts import FollowerForgotten, FollowerSet
 from presenced.core.ledger import Ledger
 from presenced.core.model import Session, User
 from presenced.core.obligations import Obligations
@@ -86,12 +87,14 @@ class Events(EventRecords):
         known = epoch == stream.epoch and stream.knows(seq)
         session.follow_seq = stream.at_hand(seq) if known else stream.seq
         if name:
-            self._take_name(session, name, follower, stream, now_ms)
+            if follower is None:
+                follower = self._named.add(session.user_name, name, stream.epoch, session.follow_seq, now_ms)
+            self._lose_name(self._named.take(follower, session, now_ms), now_ms)
         else:
             self._named.end_link(session)
         answer = encode(Following(request_id, stream.epoch, session.follow_seq, not known and epoch != 0))
         # A cursor, or a name, that a kill could take back would be worth nothing.
-        is_early = session.follow_seq > stream.released or (bool(name) and (follower is None or follower.is_new))
+        is_early = session.follow_seq > stream.released or (follower is not None and follower.is_new)
         self._tell_cursor(session, request_id, answer, is_early=is_early)
 
     def _tell_cursor(self, session: Session, request_id: int, message: bytes, *, is_early: bool = False) -> None:
@@ -118,15 +121,15 @@ class Events(EventRecords):
             if follower is not None and follower.is_new:
                 self.forget_named(follower.user, follower.name, now_ms)
 
-    def _take_name(
-        self, session: Session, name: str, follower: Follower | None, stream: EventStream, now_ms: int
-    ) -> None:
-        if follower is None:
-            follower = self._named.add(session.user_name, name, stream.epoch, session.follow_seq, now_ms)
-        before = self._named.take(follower, session)
-        if before is not None:
-            self._tell_cursor(before, 0, encode(Following(0, 0, 0, False)))
-            self._leave(before, now_ms)
+    def _lose_name(self, session: Session | None, now_ms: int) -> None:
+        """Another link has taken the name of the session's, which follows no longer."""
+        if session is not None:
+            self._tell_cursor(session, 0, encode(Following(0, 0, 0, False)))
+            self._leave(session, now_ms)
+
+    def take_told(self, fact: FollowerSet | FollowerForgotten, now_ms: int) -> None:
+        """Another server with the same events tells this of a named follower. O(1)."""
+        self._lose_name(self._named.take_told(fact), now_ms)
 
     def resume(self, users: Sequence[User], start: Start) -> None:
         """See `EventRecords`. Nobody follows yet, and the leap of a kill is to be durable before anybody is told."""
@@ -167,8 +170,7 @@ class Events(EventRecords):
             if not self.is_own(session, follower):
                 continue
             stream = self._stream_at(follower.epoch)
-            is_known = stream is not None and stream.knows(follower.seq)
-            behind = stream.count_behind(follower.seq) if stream is not None and is_known else -1
+            behind = stream.count_behind(follower.seq) if stream is not None and stream.knows(follower.seq) else -1
             listed.append(FollowerInfo(follower.name, follower.epoch, follower.seq, behind, follower.at_ms))
         return listed
 
@@ -246,11 +248,9 @@ class Events(EventRecords):
         if self.is_kept and not self._is_always and not self.is_followed:
             end_ms = self._unfollowed_ms + self._keep_for_ms
             due_ms = end_ms if due_ms is None else min(due_ms, end_ms)
-        if self.streams:
-            free = self.streams.unfollowed(self._named.is_in)
-            if free:
-                end_ms = free[0].unfollowed_ms + self._keep_for_ms
-                due_ms = end_ms if due_ms is None else min(due_ms, end_ms)
+        if self.streams and (free := self.streams.unfollowed(self._named.is_in)):
+            end_ms = free[0].unfollowed_ms + self._keep_for_ms
+            due_ms = end_ms if due_ms is None else min(due_ms, end_ms)
         return due_ms
 
     def tick(self, now_ms: int) -> None:

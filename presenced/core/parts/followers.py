@@ -2,6 +2,10 @@
 
 A position is saved at most once a second. Who comes back after a kill is told again what it acknowledged in that
 second: at least once.
+
+Where several servers have the same events, a name is still followed by one link: each link that takes it is stamped
+with a time that is later than that of the one before, and of two links on two servers the later one has it. Of two that
+take it within the same millisecond both go on until the next one comes.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from presenced.core.clock import Clock
 from presenced.core.ledger import Ledger
 from presenced.core.model import Session, User
-from presenced.core.part import Part, Restoring, TakeUp
+from presenced.core.part import Part, TakeUp
 from presenced.core.records import Fact, FollowerForgotten, FollowerSet
 from presenced.errors import RequestError
 from presenced.limits import FOLLOWER_SAVE_MS, FOLLOWERS_MAX, FOLLOWERS_PER_USER_MAX
@@ -21,7 +25,7 @@ from presenced.limits import FOLLOWER_SAVE_MS, FOLLOWERS_MAX, FOLLOWERS_PER_USER
 class Follower:
     """Who follows under a name of its own."""
 
-    __slots__ = ("at_ms", "epoch", "is_new", "link", "name", "seq", "user")
+    __slots__ = ("at_ms", "epoch", "is_new", "link", "name", "seq", "taken_ms", "user")
 
     def __init__(self, user: str, name: str, epoch: int, seq: int, at_ms: int) -> None:
         self.user = user
@@ -31,6 +35,8 @@ class Follower:
         """The last event that it has handled."""
         self.at_ms = at_ms
         """Wall time at which it said so."""
+        self.taken_ms = 0
+        """The stamp of the last link that is known to have followed under the name, here or on another server."""
         self.link: Session | None = None
         """The session that follows under the name now."""
         self.is_new = False
@@ -84,17 +90,19 @@ class Followers(Part):
         """A new follower, at this position."""
         follower = self._set(user, name, epoch, seq, self._clock.wall_ms(now_ms))
         follower.is_new = True
-        self._ledger.add(_fact(follower))
         return follower
 
-    def take(self, follower: Follower, session: Session) -> Session | None:
+    def take(self, follower: Follower, session: Session, now_ms: int) -> Session | None:
         """The session's link follows under the name from now on; returns the one that did before, if another does."""
         before = follower.link
         self.end_link(session)
         if before is not None and before is not session:
             self.end_link(before)
         follower.link = session
+        follower.taken_ms = max(self._clock.wall_ms(now_ms), follower.taken_ms + 1)
         self.by_session[session] = follower
+        self._unsaved[follower] = None
+        self._save(follower)
         return before if before is not session else None
 
     def end_link(self, session: Session) -> None:
@@ -118,19 +126,25 @@ class Followers(Part):
         """There is no such follower any longer; returns it, if there was one. O(1)."""
         follower = self._remove(user, name)
         if follower is not None:
-            self._ledger.add(FollowerForgotten(user, name))
+            self._ledger.add(FollowerForgotten(user, name, follower.taken_ms))
         return follower
 
-    def take_told(self, fact: FollowerSet | FollowerForgotten) -> None:
-        """Another server with the same events tells this of a follower. Of one that follows here this server knows
-        better. O(1)."""
+    def take_told(self, fact: FollowerSet | FollowerForgotten) -> Session | None:
+        """Another server with the same events tells this of a follower. Returns the session that followed under the
+        name here, if a link there took it later. Of one that follows on this server knows better. O(1)."""
         follower = self.get(fact.user, fact.name)
-        if follower is not None and follower.link is not None:
-            return
-        if isinstance(fact, FollowerSet):
-            self._set(fact.user, fact.name, fact.epoch, fact.seq, fact.at_ms)
-        else:
-            self._remove(fact.user, fact.name)
+        link = follower.link if follower is not None else None
+        if isinstance(fact, FollowerForgotten):
+            if link is None or fact.taken_ms:
+                self._restore_forgotten(fact)
+            return None
+        if follower is not None and link is not None:
+            if fact.taken_ms <= follower.taken_ms:
+                return None
+            self._unsaved.pop(follower, None)
+            self.end_link(link)
+        self._restore(fact)
+        return link
 
     def erase(self, user: User, now_ms: int) -> None:
         """Those of the user's links. O(those)."""
@@ -200,13 +214,24 @@ class Followers(Part):
 
     def restorers(self) -> Mapping[type, TakeUp]:
         """Followers, and that one was forgotten."""
-        return {FollowerSet: self._restore, FollowerForgotten: self._restore_forgotten}
+        return {
+            FollowerSet: lambda source, fact: self._restore(fact),
+            FollowerForgotten: lambda source, fact: self._restore_forgotten(fact),
+        }
 
-    def _restore(self, source: Restoring, fact: FollowerSet) -> None:
-        self._set(fact.user, fact.name, fact.epoch, fact.seq, fact.at_ms)
+    def _restore(self, fact: FollowerSet) -> None:
+        if not self._is_late(fact):
+            follower = self._set(fact.user, fact.name, fact.epoch, fact.seq, fact.at_ms)
+            follower.taken_ms = max(follower.taken_ms, fact.taken_ms)
 
-    def _restore_forgotten(self, source: Restoring, fact: FollowerForgotten) -> None:
-        self._remove(fact.user, fact.name)
+    def _restore_forgotten(self, fact: FollowerForgotten) -> None:
+        if not self._is_late(fact):
+            self._remove(fact.user, fact.name)
+
+    def _is_late(self, fact: FollowerSet | FollowerForgotten) -> bool:
+        """Another link has taken the name since, and this was said without knowing of it."""
+        follower = self.get(fact.user, fact.name)
+        return follower is not None and 0 < fact.taken_ms < follower.taken_ms
 
     def check(self, users: Iterable[User]) -> None:
         """See `Part`."""
@@ -219,4 +244,4 @@ class Followers(Part):
 
 
 def _fact(follower: Follower) -> FollowerSet:
-    return FollowerSet(follower.user, follower.name, follower.epoch, follower.seq, follower.at_ms)
+    return FollowerSet(follower.user, follower.name, follower.epoch, follower.seq, follower.at_ms, follower.taken_ms)

@@ -147,7 +147,7 @@ def cluster_settings(patient: Patient) -> Said:
             yield "problem", what, advice
         if node.posts_too:
             well = False
-            what = f"the node {node.name} posts webhooks, as {now.node} does: every event is posted twice"
+            what = f"the node {node.name} posts webhooks, as {now.node} does: one of them posts nothing"
             yield "problem", what, "leave webhooks.url out of the settings of one of them"
     if well:
         yield "ok", "no other node is known to have other settings", ""

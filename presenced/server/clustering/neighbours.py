@@ -97,8 +97,8 @@ class Neighbours:
             )
         if WEBHOOKS in now and WEBHOOKS not in before:
             log.warning(
-                "cluster: the node %s posts webhooks, as this one does, so that every event is posted twice: leave %s "
-                "out of the settings of one of them",
+                "cluster: the node %s posts webhooks, as this one does; one of them alone follows, and the other posts "
+                "nothing: leave %s out of the settings of one of them",
                 member.name,
                 WEBHOOKS,
             )
