@@ -27,7 +27,7 @@ from presenced.wire.frames import frame
 from tests.support.certificates import make_certificate
 from tests.support.in_process import InProcess
 from tests.support.until import PATIENCE_S
-from tests.support.wire import DONE, GOODBYE, PRESENCE, RECORDS, WELCOME, opened
+from tests.support.wire import DONE, ERROR, GOODBYE, PONG, PRESENCE, RECORDS, WELCOME, opened
 
 KINDS: dict[str, tuple[type[WebSocketTransport], Callable[[Any], Any], Callable[[Any], Any]]] = {
     "presence.v1.json": (JsonWebSocket, json.dumps, json.loads),
@@ -200,7 +200,8 @@ def test_a_close_frame_without_bye_is_a_lost_link(kind: str) -> None:
         ("presence.v1.json", "{}", "bad_frame"),
         ("presence.v1.json", "[1.5,[1]]", "bad_frame"),
         ("presence.v1.json", "[" * 10_000, "bad_frame"),
-        ("presence.v1.json", "[7,99999999999999999999999999]", "bad_frame"),
+        ("presence.v1.json", "[99999999999999999999999999,7]", "bad_frame"),
+        ("presence.v1.json", "[999999999999999999999," + "[" * 5_000 + "]" * 5_000 + "]", "bad_frame"),
         ("presence.v1.json", b"\x92\x02\xc0", "bad_frame"),
         ("presence.v1.msgpack", b"", "bad_frame"),
         ("presence.v1.msgpack", b"\xc1", "bad_frame"),
@@ -215,6 +216,39 @@ def test_what_cannot_be_read_ends_the_link_with_its_code(kind: str, message: str
         said, close_code, reason = anna.ended()
         assert said[-1][:2] == [GOODBYE, code]
         assert (close_code, reason) == (CLOSE_CODES[code], code)
+
+
+DEEP = "[" * 5_000 + "]" * 5_000
+HUGE = "99999999999999999999999999"
+ODD: dict[str, tuple[str, int, str]] = {
+    "an id beyond 64 bits": (f"[7,{HUGE}]", 0, "bad_request"),
+    "a field just beyond 64 bits": ('[5,3,"dnd",null,null,18446744073709551616]', 3, "bad_request"),
+    "a field of many digits": (f'[5,3,"dnd",null,null,-{"9" * 60_000}]', 3, "bad_request"),
+    "a field that no float holds": ('[5,3,"dnd",null,null,1e999]', 3, "bad_request"),
+    "a field that is nested deep": (f"[11, 3,{DEEP}]", 3, "bad_request"),
+    "an unknown element that is nested deep": (f"[4,3,{DEEP}]", 3, "bad_request"),
+    "objects that are nested deep": ('[5,3,"dnd",' + '{"a":[' * 3_000 + "]}" * 3_000 + "]", 3, "bad_request"),
+    "a heartbeat that is nested deep": (f"[ 2 ,{DEEP}]", 0, "bad_request"),
+    "an unknown type that is nested deep": (f"[191,3,{DEEP}]", 3, "unknown_type"),
+    "an unknown type and an id beyond 64 bits": (f"[191,-{HUGE},{DEEP}]", 0, "unknown_type"),
+}
+
+
+@pytest.mark.parametrize(("message", "request_id", "code"), ODD.values(), ids=list(ODD))
+def test_json_that_msgpack_has_no_form_for_is_answered(message: str, request_id: int, code: str) -> None:
+    with serving() as server, web(server, "presence.v1.json", "anna") as anna:
+        anna.socket.send(message)
+        assert anna.until(ERROR)[1:3] == [request_id, code]
+        anna.say(4, 9)
+        assert anna.until(PONG)[1] == 9
+
+
+def test_numbers_that_msgpack_has_no_form_for_are_ignored_where_no_field_is() -> None:
+    with serving() as server, web(server, "presence.v1.json", "anna") as anna:
+        anna.socket.send(f'[5,8,null,"{HUGE}",null,0,"","",1e999,-{HUGE},{{"a":[{HUGE},{HUGE}.5,{"9" * 60_000}]}}]')
+        assert anna.until(DONE)[1] == 8
+        anna.say(7, 9, ["anna"])
+        assert anna.until(RECORDS)[4][0][2] == HUGE
 
 
 @BOTH

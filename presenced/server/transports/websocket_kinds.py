@@ -14,6 +14,7 @@ from presenced.server.transports.tcp import TcpTransport
 from presenced.server.transports.websocket import WebSocketTransport
 from presenced.server.transports.websocket_frames import framed
 from presenced.wire.messages import Goodbye
+from presenced.wire.odd_json import odd_payload
 
 JSON_SUBPROTOCOL: Final = "presence.v1.json"
 MSGPACK_SUBPROTOCOL: Final = "presence.v1.msgpack"
@@ -36,7 +37,10 @@ class JsonWebSocket(WebSocketTransport):
     @staticmethod
     def payload_of(message: bytes) -> bytes:
         """See `WebSocketTransport.payload_of`."""
-        return _to_msgpack(_from_json(message))
+        try:
+            return _to_msgpack(_from_json(message))
+        except (msgspec.ValidationError, OverflowError, RecursionError) as error:
+            return odd_payload(message, error)
 
     @staticmethod
     def message_of(payload: bytes) -> bytes:
