@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench.errors import BenchError
 from bench.load.links import READ_BYTES
 from bench.peers.base import Peer, PeerLink
+
+PAUSE_S = 0.002
+"""Behind a change that comes alone, so that each server has rested before the next: one that was at work just now needs
+half as much for it, and a node rests in any case until its engine has answered."""
 
 
 class Changers:
@@ -23,9 +28,10 @@ class Changers:
         self._number = 0
 
     def alone(self, changes: int) -> None:
-        """So many changes of the first user, each once the one before is acknowledged: a turn for each."""
+        """So many changes of the first user, each a pause after the one before is acknowledged: a turn for each."""
         for _ in range(changes):
             self._change(self._links[:1])
+            time.sleep(PAUSE_S)
 
     def together(self, changes: int) -> None:
         """At least so many changes, of all users at once, and again once all are acknowledged."""
