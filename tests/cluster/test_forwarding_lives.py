@@ -7,9 +7,11 @@ What is told of versions, and of when exactly a device was heard, is not compare
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import Phase, given, settings, strategies as st
 
 from presenced.cluster.links.refusals import ENDED
@@ -51,6 +53,7 @@ from presenced.wire.messages import (
     Watch,
 )
 from tests.cluster.nodes import Cluster, Link, Node, check_whole
+from tests.support.tiers import samples
 
 USERS = ("ann", "bob", "cat")
 DEVICES = ("laptop", "phone")
@@ -104,9 +107,9 @@ def plain(message: Any) -> Any:
 class Lives:
     """The cluster and the one server side by side."""
 
-    def __init__(self, count: int, seed: int, *, hands_over: bool) -> None:
+    def __init__(self, count: int, seed: int, *, hands_over: bool, **policy_fields: Any) -> None:
         # How often changes of one moment are told depends on how they come together.
-        policy = Policy(change_spacing_ms=0)
+        policy = Policy(change_spacing_ms=0, **policy_fields)
         self.cluster = Cluster(count, policy, seed=seed)
         self.cluster.hands_over = hands_over
         self.one = Node(1, None, policy)
@@ -397,3 +400,57 @@ def live(count: int, seed: int, hands_over: bool, steps: list[Any]) -> None:
 @given(count=st.integers(2, 3), seed=st.integers(0, 2**20), hands_over=st.booleans(), steps=STEPS)
 def test_links_are_told_the_same_wherever_they_are(count: int, seed: int, hands_over: bool, steps: list[Any]) -> None:
     live(count, seed, hands_over, steps)
+
+
+class Person:
+    """Somebody at a device, whose client beats as it should."""
+
+    def __init__(self, lives: Lives, node: int, address: str) -> None:
+        self.links = lives.cluster.nodes[node].open(address, idle_ms=0), lives.one.open(address, idle_ms=0)
+        self.input_ms = self.beaten_ms = lives.one.now_ms
+        lives.run()
+
+    def beat(self, lives: Lives) -> None:
+        self.beaten_ms = lives.one.now_ms
+        for link in self.links:
+            link.say(Heartbeat(self.beaten_ms - self.input_ms))
+        lives.run()
+
+
+@pytest.mark.parametrize("seed", range(samples(60)))
+def test_people_become_idle_in_the_same_steps_though_heartbeats_are_told_together(seed: int) -> None:
+    """Nothing is compared but what is shown: when exactly somebody was active is told later, or never."""
+    chance = Random(seed)
+    lives = Lives(3, seed, hands_over=chance.random() < 0.5, away_after_ms=60_000, offline_after_ms=90_000)
+    watcher = Person(lives, 0, "eve/desk")
+    for link in watcher.links:
+        link.say(Watch(1, [*USERS]))
+    people: dict[str, Person] = {}
+    for _ in range(80):
+        lives.advance(chance.choice((1_000, 4_000, 9_000, 14_000)))
+        watcher.input_ms = lives.one.now_ms
+        for person in (watcher, *people.values()):
+            if lives.one.now_ms - person.beaten_ms >= 30_000:
+                person.beat(lives)
+        name = chance.choice(USERS)
+        if name not in people:
+            people[name] = Person(lives, chance.randrange(3), f"{name}/phone")
+        elif chance.random() < 0.1:
+            for link in people.pop(name).links:
+                link.lose()
+            lives.run()
+        elif chance.random() < 0.3:
+            people[name].input_ms = lives.one.now_ms
+            people[name].beat(lives)
+        there, twin = (steps_of(link) for link in watcher.links)
+        assert there == twin
+
+
+def steps_of(link: Link) -> dict[str, list[str]]:
+    """The statuses that the link was told of each user, one after the other."""
+    steps: dict[str, list[str]] = {name: ["offline"] for name in USERS}
+    for told_of in link.took(Presence):
+        user, status = told_of.record.user, told_of.record.status
+        if steps[user][-1] != status:
+            steps[user].append(status)
+    return steps
