@@ -285,6 +285,12 @@ def test_wrong_entries_are_named_by_their_place_and_change_nothing(parties: Part
     assert listed(parties.alice) == []
 
 
+def test_a_list_is_set_of_a_user_who_is_named(parties: Parties) -> None:
+    for app in (parties.app, parties.world.open("app/desk", role="service")):
+        assert app.refused(SetContacts(app.next_id(), "", [ContactEntry("carol")])) == "bad_name"
+        assert listed(app, "app") == []
+
+
 def test_a_service_does_all_of_it_for_anybody(parties: Parties) -> None:
     app = parties.app
     app.done(Subscribe(app.next_id(), "yan", "hi", "xi"))

@@ -147,6 +147,8 @@ def _get_contacts(engine: Engine, session: Session, now_ms: int, message: GetCon
 def _set_contacts(engine: Engine, session: Session, now_ms: int, message: SetContacts) -> None:
     require_service(session)
     try:
+        if not message.user:
+            check_name(message.user, "user")
         _check_entries(engine, session, message)
         lists = engine.contacts.lists
         entries = lists.add(session, message.user, message.contacts, more=message.more, continues=message.continues)
