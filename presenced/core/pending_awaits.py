@@ -60,7 +60,7 @@ class PendingAwait(Timer, Generic[S, U]):
 class AwaitedUser(Generic[S, U]):
     """All awaits about one user."""
 
-    __slots__ = ("awaits", "of_kinds", "record_changes", "refreshes", "shown_changes", "states")
+    __slots__ = ("all_changes", "awaits", "counted_kinds", "of_kinds", "record_changes", "shown_changes", "states")
 
     def __init__(self) -> None:
         self.awaits: dict[PendingAwait[S, U], None] = {}
@@ -69,10 +69,12 @@ class AwaitedUser(Generic[S, U]):
         """How many of them ask for kinds of devices."""
         self.states = ("", "")
         """The status of the record, and of the face SHOWN, when they were looked at last."""
+        self.counted_kinds: frozenset[str] = frozenset()
+        """Of devices that counted then, if any await asks for kinds."""
         # since the first await
         self.record_changes = 0
         """How often the first of these has changed."""
         self.shown_changes = 0
         """How often the second has."""
-        self.refreshes = 0
-        """How often either may have, or the devices."""
+        self.all_changes = 0
+        """How often any of these has."""

@@ -10,6 +10,8 @@ from presenced.core.rights import rights_of
 from presenced.wire.messages import (
     AddActivity,
     Attach,
+    Await,
+    Awaited,
     Beats,
     Bye,
     DeviceList,
@@ -114,6 +116,28 @@ class TestWhereAPersonIs:
         assert device(first, "ann/phone").state == GRACE
         nodes.advance(16_000)
         assert status(second, "ann") == "online"
+
+    def test_who_waits_for_a_kind_of_device_goes_on_waiting_when_its_user_changes_homes(self) -> None:
+        nodes = cluster(ann=1)
+        nodes.hands_over = True
+        first, second = nodes.nodes
+        link = first.open("ann/phone", kind="phone")
+        nodes.run()
+        apps = [node.open("app", role="service") for node in (first, second)]
+        for app in apps:
+            app.say(Await(1, "ann", MINUTE_MS, [], ["phone"], 10_000))
+        nodes.run()
+        nodes.advance(3_000)
+        link.lose()
+        nodes.run()
+        nodes.advance(3_000)
+        second.open("ann/phone", kind="phone")
+        nodes.run()
+        assert nodes.home_of("ann") == 2
+        nodes.advance(3_000)
+        assert not any(app.took(Awaited) for app in apps)
+        nodes.advance(1_100)
+        assert [[told.met for told in app.took(Awaited)] for app in apps] == [[True], [True]]
 
     def test_a_hello_that_was_held_up_takes_the_device_from_nobody_who_came_later(self) -> None:
         """The log could not be reached, and the client has come to another node meanwhile."""

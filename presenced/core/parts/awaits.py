@@ -14,9 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, get_args
 
+from presenced.core.awaited_states import OneAwait, changes_of, has_kind, kinds_of, states_of
 from presenced.core.clock import Clock
-from presenced.core.faces import HIDDEN, SHOWN
-from presenced.core.merge import countable
 from presenced.core.model import Session, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Part
@@ -38,8 +37,6 @@ ANSWER_COST: Final = 8
 
 SHARE: Final = 256
 """Awaits of one user that are looked at before those of another have their turn."""
-
-OneAwait = PendingAwait[Session, User]
 
 BITS: Final[dict[str, int]] = {status: 1 << place for place, status in enumerate(get_args(Status))}
 ANY_BUT_OFFLINE: Final = sum(BITS.values()) - BITS["offline"]
@@ -109,9 +106,12 @@ class Awaits(Part):
         awaited = user.awaited
         if awaited is None:
             awaited = user.awaited = AwaitedUser()
-            awaited.states = _states(user)
+            awaited.states = states_of(user)
         awaited.awaits[one] = None
-        awaited.of_kinds += bool(one.kinds)
+        if one.kinds:
+            awaited.of_kinds += 1
+            if awaited.of_kinds == 1:
+                awaited.counted_kinds = kinds_of(user)
         self.count += 1
         self._look(one, now_ms)
         return user
@@ -142,7 +142,9 @@ class Awaits(Part):
     def user_changed(self, user: User) -> None:
         """Something of the user may be other than it was. O(awaits of the user), without anything done for each."""
         awaited = user.awaited
-        if awaited is not None and (awaited.of_kinds or awaited.states != _states(user)):
+        if awaited is None:
+            return
+        if awaited.states != states_of(user) or (awaited.of_kinds and awaited.counted_kinds != kinds_of(user)):
             self._note_change(user, awaited)
 
     def session_changed(self, session: Session) -> None:
@@ -233,10 +235,12 @@ class Awaits(Part):
     # --- within -----------------------------------------------------------------------------------------------
 
     def _note_change(self, user: User, awaited: AwaitedUser[Session, User]) -> None:
-        before, awaited.states = awaited.states, _states(user)
+        before, awaited.states = awaited.states, states_of(user)
         awaited.record_changes += awaited.states[0] != before[0]
         awaited.shown_changes += awaited.states[1] != before[1]
-        awaited.refreshes += 1
+        awaited.all_changes += 1
+        if awaited.of_kinds:
+            awaited.counted_kinds = kinds_of(user)
         self._line_up(user)
 
     def _line_up(self, whose: User | Session) -> None:
@@ -266,8 +270,8 @@ class Awaits(Part):
                 self._outboxes.reply(session, encode(Error(one.id, "forbidden", sentence)))
                 return ANSWER_COST
         kind, before_ms = self._sight.face(session, user), one.held_from_ms
-        record, changes = self._sight.present(user, kind), _changes(one, awaited, kind)
-        if not BITS[record.status] & one.statuses or (one.kinds and not _has_kind(user, one.kinds)):
+        record, changes = self._sight.present(user, kind), changes_of(one, awaited, kind)
+        if not BITS[record.status] & one.statuses or (one.kinds and not has_kind(user, one.kinds)):
             one.held_from_ms = None
         elif before_ms is None or (kind == one.face and one.looked + 1 < changes):
             one.held_from_ms = self._held_from(one, record, now_ms)
@@ -327,24 +331,3 @@ class Awaits(Part):
 
 def _number(one: OneAwait) -> int:
     return one.number
-
-
-def _states(user: User) -> tuple[str, str]:
-    """What an await without kinds depends on, of what changes with the user."""
-    shown = user.faces.get(SHOWN) if user.faces is not None else None
-    return user.record.status, shown.record.status if shown is not None else ""
-
-
-def _changes(one: OneAwait, awaited: AwaitedUser[Session, User], kind: int) -> int:
-    """How often that has changed which the await depends on while its link is given this face. What the link is not
-    shown must not count."""
-    if one.kinds:
-        return awaited.refreshes
-    if kind == HIDDEN:
-        return 0
-    return awaited.shown_changes if kind == SHOWN else awaited.record_changes
-
-
-def _has_kind(user: User, kinds: tuple[str, ...]) -> bool:
-    """Whether a device of one of these kinds counts for the user. O(devices)."""
-    return any(device.kind in kinds and countable(device) for device in user.devices.values())
