@@ -5,6 +5,8 @@ Each change of a record makes one fact, which the history keeps (`event_history`
 reconnects, or reads slowly, is caught up the same way and costs nothing meanwhile. Nobody is told of an event before
 its fact is as durable as promised: a kill must not take back what somebody has acted upon. How an event comes into the
 history, and how it is restored, stands in `event_records`.
+
+The file is long because each of its acts moves the same cursors.
 """
 
 from __future__ import annotations
@@ -229,8 +231,7 @@ class Events(EventRecords):
             self._named.end_link(session)
         stream = self._take_up(session, now_ms)
         if stream is not before:
-            session.follow_seq = stream.seq
-            self._tell_cursor(session, 0, encode(Following(0, stream.epoch, stream.seq, True)))
+            self._begin_anew(session, stream)
 
     def end_session(self, session: Session, now_ms: int) -> None:
         """The session follows no longer."""
@@ -281,10 +282,26 @@ class Events(EventRecords):
 
     def release(self, seq: int) -> None:
         """The facts of the events up to this one are as durable as promised: tell them. O(what is told)."""
+        # The log may mean one of numbers that count no longer (`go_on_at`).
+        seq = min(seq, self.seq)
         if seq > self.whole.released:
             self.whole.release(seq)
             self.streams.release(seq)
             self._tell()
+
+    def go_on_at(self, epoch: int, seq: int, now_ms: int) -> None:
+        """See `EventRecords`. Where what was known counts no longer, whoever follows is told so, also one that was told
+        all: an event that is lost may have had a number that another has from now on. O(followers)."""
+        is_same = (self.epoch, self.seq) == (epoch, seq)
+        super().go_on_at(epoch, seq, now_ms)
+        if not is_same:
+            self._marked = seq
+            for session in list(self.followers):
+                self._begin_anew(session, self._take_up(session, now_ms))
+
+    def _begin_anew(self, session: Session, stream: EventStream) -> None:
+        session.follow_seq = stream.seq
+        self._tell_cursor(session, 0, encode(Following(0, stream.epoch, stream.seq, True)))
 
     def refuse(self) -> None:
         """The disk has not taken the facts, and is to be asked again once it takes any."""
