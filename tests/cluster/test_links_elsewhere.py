@@ -7,7 +7,25 @@ import pytest
 from presenced.cluster.links.beats import GATHER_MS
 from presenced.core.model import CONNECTED
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS
-from presenced.wire.messages import Bye, Done, Get, Heartbeat, OwnState, Records, SetStatus, ShowTo, Watch
+from presenced.wire.messages import (
+    Attach,
+    Block,
+    Bye,
+    ClientMessage,
+    DeviceList,
+    Done,
+    Error,
+    Forget,
+    Get,
+    GetDevices,
+    Heartbeat,
+    OwnState,
+    Records,
+    ServerMessage,
+    SetStatus,
+    ShowTo,
+    Watch,
+)
 from tests.cluster.client import Client
 from tests.cluster.town import Town, TownNode
 
@@ -59,6 +77,35 @@ def test_a_second_device_on_another_node_is_held_at_the_home_and_acts_there() ->
     assert is_connected(town, "alice/phone") and a.shown("alice").status == "dnd"
     phone.say(Bye())
     assert b.shown("alice").status == "offline"
+
+
+@pytest.mark.parametrize(
+    ("message", "reply"),
+    [
+        (SetStatus(7, "dnd"), Done),
+        (GetDevices(7), DeviceList),
+        (Block(7, "mallory"), Done),
+        (Forget(7, "phone"), Error),
+        (Attach(7, 3, "alice", "tab"), Done),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_link_has_asked_before_it_is_ended_is_answered_by_the_home(
+    message: ClientMessage, reply: type[ServerMessage]
+) -> None:
+    a, b = (town := Town("a", "b")).nodes
+    a.dial("alice/laptop")
+    link = b.dial("app", role="service") if isinstance(message, Attach) else b.dial("alice/phone")
+    session = link.session
+    assert session is not None
+    # As a conversation does with a frame that ends it behind one that asks.
+    b.requests.handle(b.engine, session, b.now_ms, message)
+    b.engine.sessions.detach(b.now_ms, session, "bad_frame")
+    b.turn()
+    assert [type(one) for one in link.replies_to(7)] == [reply]
+    assert not session.unanswered and not link.is_open
+    town.settle()
+    assert not len(a.forwarding.remote_links) and not a.forwarding.relays.all() and not b.forwarding.relays.all()
 
 
 def test_a_link_on_a_living_node_keeps_its_device_when_the_home_dies() -> None:

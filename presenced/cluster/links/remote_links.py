@@ -47,7 +47,7 @@ SLICE: Final = 500
 class RemoteLink(Edge):
     """One link of another node: the edge of its session here."""
 
-    __slots__ = ("code", "is_forgotten", "link", "node", "refused", "session", "since_ms", "table")
+    __slots__ = ("code", "is_forgotten", "is_lost", "link", "node", "refused", "session", "since_ms", "table")
 
     def __init__(self, table: RemoteLinks, node: NodeKey, message: LinkHello) -> None:
         self.table = table
@@ -58,6 +58,8 @@ class RemoteLink(Edge):
         self.code: str | None = None
         """What it is to be ended with, once all that was promised is answered."""
         self.is_forgotten = False
+        self.is_lost = False
+        """Its node has said that it has ended: it is sent what it is still owed, and not told of its end."""
         self.since_ms = 0
         self.session = KeptSession(
             self, message.user, message.role, message.instance, 0, message.rights, message.issued_ms
@@ -80,7 +82,8 @@ class RemoteLink(Edge):
                 self.table.detach(self.session, code)
         if not self.session.unanswered and not self.is_forgotten:
             self.table.forget(self)
-            self.table.send(self.node, EndLink(self.link, self.code))
+            if not self.is_lost:
+                self.table.send(self.node, EndLink(self.link, self.code))
 
     def fail(self, now_ms: int) -> None:
         """See `Edge`."""
@@ -267,11 +270,15 @@ class RemoteLinks:
             engine.leases.heard_at(device, heard_ms)
 
     def _lose(self, link: RemoteLink, heard_ms: int, now_ms: int) -> None:
-        self.forget(link)
+        """The link has ended. What it asked before is still answered, and then it is forgotten: its node waits with the
+        goodbye for that."""
+        link.is_lost = True
         session = link.session
         if session.device is not None:
             self._engine.leases.heard_at(session.device, heard_ms)
         self._engine.sessions.detach(now_ms, session)
+        if not session.unanswered:
+            self._engine.obligations.close(session, "")
 
     # --- nodes that are gone ----------------------------------------------------------------------------------
 
@@ -295,6 +302,8 @@ class RemoteLinks:
                 link = links.pop()
                 left -= 1
                 if not link.is_forgotten:
+                    # Nobody is there to be answered.
+                    self.forget(link)
                     self._lose(link, heard_ms, now_ms)
             if not links:
                 self._lost.popleft()
