@@ -132,6 +132,8 @@ class Returned(NodeMessageBase, tag=18):
 
     link: int
     number: int
+    is_unknown: bool = False
+    """The link is not open at the sender."""
 
 
 class EndLink(NodeMessageBase, tag=19):

@@ -378,6 +378,37 @@ class TestAnswers:
         assert [done.id for done in link.took(Done)] == [3] and status(first, "ann") == "dnd"
         assert link.session.unanswered == 0
 
+    def test_whoever_is_sent_back_after_having_waited_too_long_is_attached_all_the_same(self) -> None:
+        """A home that is behind does not know yet that it is one."""
+        nodes = cluster(ann=1, bob=2)
+        first, second = nodes.nodes
+        link = second.open("ann/phone")
+        second.turn()
+        nodes.stand(ATTACHED_MS + 1)
+        second.turn()
+        first.homes["ann"] = 2
+        nodes.read(first)
+        first.turn()
+        first.homes["ann"] = 1
+        nodes.run()
+        assert status(first, "ann") == status(second, "ann") == "online"
+        link.say(SetStatus(1, "dnd"))
+        nodes.run()
+        assert status(second, "ann") == "dnd" and link.is_open
+
+    def test_a_link_that_a_node_does_not_know_is_opened_there_anew(self) -> None:
+        nodes = cluster(ann=1, bob=2)
+        first, second = nodes.nodes
+        app = second.open("app", role="service")
+        app.say(SetStatus(1, "dnd", user="ann"))
+        nodes.run()
+        remote = first.forwarding.remote_links  # type: ignore[union-attr]
+        [known] = remote._by_node[2].values()
+        remote.forget(known)
+        app.say(SetStatus(2, "away", user="ann"), SetStatus(3, "xa", user="ann"))
+        nodes.run()
+        assert [done.id for done in app.took(Done)] == [1, 2, 3] and len(remote) == 1
+
     def test_a_bug_ends_the_link_alone_whose_request_has_waited(self) -> None:
         nodes = cluster(ann=1, bob=2)
         second = nodes.nodes[1]

@@ -54,7 +54,7 @@ class Answers(Part):
                     relay.session.edge.fail(now_ms)
             self._dispatch.pump(relay, now_ms)
         elif type(message) is Returned:
-            self._returned(relay, sender, message.number, now_ms)
+            self._returned(relay, sender, message, now_ms)
         elif type(message) is LinkOpened:
             self._own_devices.opened(relay, message.number, now_ms)
         else:
@@ -141,14 +141,19 @@ class Answers(Part):
 
     # --- what came to nothing ---------------------------------------------------------------------------------
 
-    def _returned(self, relay: Relay, sender: NodeKey, number: int, now_ms: int) -> None:
+    def _returned(self, relay: Relay, sender: NodeKey, message: Returned, now_ms: int) -> None:
         """Its sender does not decide what the request is about. What was sent there behind it comes back as well, and
         goes again in its order."""
-        request = self._relays.finish(relay, number)
+        request = self._relays.finish(relay, message.number)
         if request is None:
+            self._own_devices.came_to_nothing(relay, message.number, now_ms)
+            self._dispatch.pump(relay, now_ms)
             return
         if sender in relay.rounds:
             relay.rounds[sender] += 1
+            if message.is_unknown and request.message is not None:
+                # It did not open the link for a device of which it was not the home.
+                self._relays.open_again(relay, sender)
         if request.message is None:
             self._own_devices.refused(relay, request, now_ms)
         elif request.parts is not None:

@@ -92,6 +92,13 @@ class OwnDevices:
         self.drop_opening(relay, request)
         self.settle(relay, now_ms)
 
+    def came_to_nothing(self, relay: Relay, number: int, now_ms: int) -> None:
+        """As `refused`, of a request that may have been given up: then only its number is known. Idempotent."""
+        own = relay.own_device
+        if own is not None and own.opening == number:
+            own.opening, own.home = 0, NOWHERE
+            self.settle(relay, now_ms)
+
     def drop_opening(self, relay: Relay, request: Errand) -> None:
         """Nothing came of this request to attach the device. Idempotent."""
         self._relays.finish(relay, request.number)

@@ -138,22 +138,25 @@ class Relays(Part):
 
     def open(self, relay: Relay, node: NodeKey) -> int:
         """See to it that the link is open at the node; returns the round that it is in there. O(1)."""
-        known = relay.rounds.get(node)
-        if known is None:
+        if node not in relay.rounds:
             self.note_open(relay, node)
-            session = relay.session
-            opened = LinkHello(
-                link=relay.link,
-                round=0,
-                number=0,
-                user=session.user_name,
-                role=session.role,
-                instance=session.instance,
-                issued_ms=session.issued_ms,
-                rights=session.rights,
-            )
-            self.send(node, opened)
+            self.open_again(relay, node)
         return relay.rounds[node]
+
+    def open_again(self, relay: Relay, node: NodeKey) -> None:
+        """The node may not know the link, which is to be open there. O(1)."""
+        session = relay.session
+        opened = LinkHello(
+            link=relay.link,
+            round=relay.rounds[node],
+            number=0,
+            user=session.user_name,
+            role=session.role,
+            instance=session.instance,
+            issued_ms=session.issued_ms,
+            rights=session.rights,
+        )
+        self.send(node, opened)
 
     def note_open(self, relay: Relay, node: NodeKey) -> None:
         """The link is open at the node from now on. Idempotent."""

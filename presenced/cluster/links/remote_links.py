@@ -229,7 +229,7 @@ class RemoteLinks:
     def _handle(self, link: RemoteLink | None, sender: NodeKey, message: LinkFrame, now_ms: int) -> None:
         if link is None or message.round <= link.refused:
             if message.number:
-                self.send(sender, Returned(message.link, message.number))
+                self.send(sender, Returned(message.link, message.number, link is None))
             return
         session = link.session
         if session.ended:
