@@ -315,6 +315,22 @@ class TestLeases:
         nodes.advance(1)
         assert [told.record.status for told in watcher.took(Presence)] == ["away"]
 
+    def test_who_comes_while_the_log_is_away_is_as_idle_as_they_are_when_it_is_back(self) -> None:
+        nodes = cluster(ann=1, bob=1)
+        first, second = nodes.nodes
+        assert second.forwarding is not None
+        first.open("ann/robot", priority=-1)
+        nodes.run()
+        second.forwarding.note_away(True, second.now_ms)
+        link = second.open("ann/phone", idle_ms=0)
+        for idle_ms in range(30_000, 6 * MINUTE_MS, 30_000):
+            second.turn()
+            nodes.stand(30_000)
+            link.say(Heartbeat(idle_ms))
+        second.forwarding.note_away(False, second.now_ms)
+        nodes.run()
+        assert device(first, "ann/phone").state == CONNECTED and status(second, "ann") == "away"
+
     def test_whoever_waits_for_a_home_comes_as_idle_as_they_are_by_then(self) -> None:
         nodes = cluster(2)
         nodes.home_by = lambda name, bidder: bidder

@@ -36,14 +36,19 @@ class GatheredBeats(Part):
         self._gathered: dict[Relay, tuple[int, bool]] = {}
         """When each was heard last, and whether it has said since how idle its person is (`OwnDevice.active_ms`)."""
         self._due_ms: int | None = None
-        self._is_held = False
+        self.is_held = False
+        """What is sent now comes late."""
 
     def hold(self, is_held: bool, now_ms: int) -> None:
         """Keep what is heard, since what is sent now comes late, and what it says would be taken for what holds then;
         or tell it again. O(what was gathered)."""
-        self._is_held = is_held
+        self.is_held = is_held
         if not is_held:
             self.flush(now_ms)
+
+    def tell_later(self, relay: Relay, now_ms: int) -> None:
+        """Tell the home how idle the link's person is once that comes in time: it is held. O(1)."""
+        self._gathered[relay] = (now_ms, True)
 
     def heartbeat(self, session: Session, now_ms: int, idle_ms: int | None) -> bool:
         """As `Engine.heartbeat`, for any link of this node: a turn is to follow if something is to be told, or to be
@@ -58,7 +63,7 @@ class GatheredBeats(Part):
         self._engine.heard(session, now_ms)
         before = self._gathered.get(relay)
         self._gathered[relay] = (now_ms, idle_ms is not None or (before is not None and before[1]))
-        if idle_ms is not None and not self._is_held and self._is_news(relay, idle_ms, now_ms):
+        if idle_ms is not None and not self.is_held and self._is_news(relay, idle_ms, now_ms):
             self._send({relay: self._gathered.pop(relay)}, now_ms)
             return True
         if self._due_ms is None:
@@ -94,11 +99,11 @@ class GatheredBeats(Part):
     @property
     def next_ms(self) -> int | None:
         """When `tick` wants to be called next."""
-        return None if self._is_held else self._due_ms
+        return None if self.is_held else self._due_ms
 
     def tick(self, now_ms: int) -> None:
         """Tell what was gathered, if it is time. O(that)."""
-        if self._due_ms is not None and now_ms >= self._due_ms and not self._is_held:
+        if self._due_ms is not None and now_ms >= self._due_ms and not self.is_held:
             self.flush(now_ms)
 
     def flush(self, now_ms: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from presenced.cluster.links.beats import GatheredBeats
 from presenced.cluster.links.dispatch import Dispatch
 from presenced.cluster.links.held_devices import HelloPositions, is_overtaken, return_terms
 from presenced.cluster.links.relay import Errand, OwnDevice, Relay
@@ -35,6 +36,7 @@ class OwnDevices:
         bids: BidsPort,
         relays: Relays,
         dispatch: Dispatch,
+        beats: GatheredBeats,
         positions: HelloPositions,
     ) -> None:
         self._engine = engine
@@ -42,6 +44,7 @@ class OwnDevices:
         self._bids = bids
         self._relays = relays
         self._dispatch = dispatch
+        self._beats = beats
         self._positions = positions
 
     def open(self, session: Session, hello: Hello, now_ms: int) -> None:
@@ -136,7 +139,13 @@ class OwnDevices:
         session = relay.session
         number = self._start(relay, own, node, now_ms)
         self._relays.note_open(relay, node)
-        own.note_told()
+        if self._beats.is_held:
+            # A hello that says it now would be taken for what holds when it comes, and for newer than what follows.
+            hello = msgspec.structs.replace(own.hello, idle_ms=None)
+            self._beats.tell_later(relay, now_ms)
+        else:
+            hello = msgspec.structs.replace(own.hello, idle_ms=own.idle_ms(now_ms))
+            own.note_told()
         opened = LinkHello(
             link=relay.link,
             round=relay.rounds[node],
@@ -146,7 +155,7 @@ class OwnDevices:
             instance=session.instance,
             issued_ms=session.issued_ms,
             rights=session.rights,
-            hello=encode(msgspec.structs.replace(own.hello, idle_ms=own.idle_ms(now_ms))),
+            hello=encode(hello),
             position=relay.position,
             yields=not own.is_attached,
             is_again=own.is_attached,
