@@ -167,6 +167,9 @@ def _naming_the_field(wrong: str, message: type[Message]) -> str:
     found = _PLACE.fullmatch(place)
     if found is None or int(found[1]) >= len(fields):
         return wrong
+    if what.startswith("Expected "):
+        # It has the name of Python's for what MessagePack calls nil, and the document null.
+        what = what.replace("got `None`", "got `null`")
     return f"{fields[int(found[1])]}{found[2]}: {what}"
 
 

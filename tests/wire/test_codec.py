@@ -323,6 +323,8 @@ def test_integers_are_read_in_every_width() -> None:
         ([5, 7, "dnd", 5], "SetStatus: text: Expected `str | null`, got `int`"),
         ([5, 7, "dnd", "", "", -1], "SetStatus: for_ms: Expected `int` >= 0"),
         ([5, "x"], "SetStatus: id: Expected `int`, got `str`"),
+        ([5, None], "SetStatus: id: Expected `int`, got `null`"),
+        ([5, 7, "got `None`"], "SetStatus: status: Invalid enum value 'got `None`'"),
         ([5], "SetStatus: the field id is missing"),
         ([7, 7, ["a", 5]], "Get: users[1]: Expected `str`, got `int`"),
         ([1, [1], ""], "Hello: the field user is missing"),
