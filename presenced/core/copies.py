@@ -234,7 +234,7 @@ class Copies(Restoring):
         self.engine.moderation.apply_revocation(self.now_ms, self.user(fact.user), fact.before_ms)
 
     def _take_erasure(self, source: Restoring, fact: UserErased) -> None:
-        self.engine.moderation.apply_erasure(self.now_ms, self.user(fact.user), fact.version)
+        self.engine.moderation.apply_erasure(self.now_ms, self.user(fact.user), fact)
 
     def decide_pairs(self, name: str, facts: Sequence[Fact] | bytes, now_ms: int, *, says_all: bool) -> None:
         """The disk of another node knows all of this of the user, and this node decides what is between users: what is

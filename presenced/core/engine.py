@@ -181,8 +181,9 @@ class Engine:
             self.session_leases,
             self.devices,
             self.expiry,
-            # Claims are restored before the text that is shown only while one hides the user, and both before the
-            # record that shows them.
+            # An erasure is restored before what was said since, claims before the text that is shown only while one
+            # hides the user, and both before the record that shows them.
+            self.erasures,
             self.claims,
             self.schedules,
             self.texts,
@@ -205,7 +206,6 @@ class Engine:
             self.channels,
             self.followers,
             self.events,
-            self.erasures,
             # A checksum is told behind all that is told beside it.
             self.views,
             # All that may keep somebody awake has had its turn.

@@ -10,6 +10,7 @@ from presenced.core.parts.erasures import Erasures
 from presenced.core.parts.resumptions import Resumptions
 from presenced.core.parts.revocations import Revocations
 from presenced.core.parts.session_leases import SessionLeases
+from presenced.core.records import UserErased
 from presenced.core.sessions import Sessions
 
 
@@ -73,10 +74,13 @@ class Moderation:
         self.kick(now_ms, user.name, user)
         self._erasures.add(user, now_ms)
 
-    def apply_erasure(self, now_ms: int, user: User, version: int) -> None:
-        """Another node has erased the user, whose devices it has expelled, when its counter stood at this version."""
+    def apply_erasure(self, now_ms: int, user: User, fact: UserErased) -> None:
+        """Another node has erased the user, whose devices it has expelled, just now or before."""
+        if fact.is_old:
+            self._erasures.keep(fact)
+            return
         self._kick_links(now_ms, user.name, user)
-        self._erasures.apply(user, version, now_ms)
+        self._erasures.apply(user, fact, now_ms)
 
     def _kick_links(self, now_ms: int, user_name: str, user: User | None) -> None:
         for session in self._links_of(user_name, user):

@@ -175,6 +175,10 @@ class UserErased(FactBase, tag=21):
     at_ms: int
     version: int = 0
     """The version counter at that moment: lists of contacts that the user was in have this version, or a higher one."""
+    is_kept: bool = False
+    """It is kept, since of several nodes one may be away now, whose disk knows the user."""
+    is_old: bool = False
+    """It was done before, and nothing is left to be forgotten."""
 
 
 class ContactSide(msgspec.Struct, array_like=True, frozen=True, gc=False):

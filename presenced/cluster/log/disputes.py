@@ -21,6 +21,7 @@ from presenced.cluster.log.entries import (
     KnownFacts,
     Moved,
     Offer,
+    Unpaired,
     Whole,
     all_of,
     decode_facts,
@@ -34,7 +35,7 @@ from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import NOBODY, Member
 from presenced.core.copies import OF_PAIRS
 from presenced.core.positions import uncarried
-from presenced.core.records import DeviceSet, RecordSet
+from presenced.core.records import DeviceSet, RecordSet, UserErased
 from presenced.wire.codec import encode
 
 
@@ -131,7 +132,8 @@ class Disputes:
         if not is_mine and not self._is_unheard(sender, item):
             return
         user = node.engine.users.get(name)
-        is_newer = user is None or self._version_of(name) < item.version
+        known_at = max(self._version_of(name), node.engine.erasures.version_of(name))
+        is_newer = user is None or known_at < item.version
         if is_mine and not is_newer and item.to in (0, node.me):
             return
         if not is_mine:
@@ -145,6 +147,10 @@ class Disputes:
         node.homes.set(name, node.mine)
         node.inheritance.take_up(name, now_ms)
         self.say_whole(name, now_ms)
+        if is_newer and (erased := self.erased_in(name, known)):
+            # The disk of this node has said something of the user and others, as those of nodes that it has told.
+            node.batches.add(Unpaired([name], erased))
+            node.end_pairs(Unpaired([name], erased), now_ms)
         if not is_mine:
             self._homes_changed([name], now_ms)
 
@@ -176,6 +182,14 @@ class Disputes:
         """Whether these facts say different things of the user, but for versions, for devices, of which nodes know
         different moments, and for what is between users. O(facts)."""
         return self._shown_in(name, one) != self._shown_in(name, other)
+
+    def erased_in(self, name: str, known: KnownFacts) -> int:
+        """Where the counter stood when the user was erased of whom no record is known by this; 0 = that is not known.
+        O(facts)."""
+        if version_in(known):
+            return 0
+        facts = self._node.engine.sleep.facts_in(name, known) if isinstance(known, bytes) else known
+        return next((fact.version for fact in facts if isinstance(fact, UserErased)), 0)
 
     def _shown_in(self, name: str, known: KnownFacts) -> list[bytes]:
         facts = self._node.engine.sleep.facts_in(name, known) if isinstance(known, bytes) else known

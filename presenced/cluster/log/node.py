@@ -95,6 +95,7 @@ class Node:
         engine.sleep.name_run(key)
         engine.positions.share(self.horizon)
         engine.leases.share_inputs()
+        engine.erasures.share()
         engine.copied_records.note_by(self.horizon.note)
         engine.events.share_by(self._share)
 

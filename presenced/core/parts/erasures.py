@@ -4,13 +4,18 @@
 What each part knows of a user it forgets by itself (`Part.erase`). The fact that the user was erased stands for all of
 that in the log. What was written before it stays on the disk until a snapshot that began later has taken its place:
 until then the erasure is pending, also over a restart, since the fact is read again with all that stands before it.
+
+A node of a cluster may be away meanwhile, and its disk knows the user. So nodes keep the name of who was erased, and
+the moment, for as long as a revocation, unless the user comes back.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from presenced.core.clock import Clock
 from presenced.core.ledger import Ledger
@@ -18,7 +23,8 @@ from presenced.core.model import User
 from presenced.core.part import Part, Parts, Restoring, TakeUp
 from presenced.core.parts.contacts import Contacts
 from presenced.core.parts.events import Events
-from presenced.core.records import UserErased
+from presenced.core.records import Fact, UserErased
+from presenced.limits import REVOCATION_KEPT_MS
 
 
 class Erasure(NamedTuple):
@@ -44,19 +50,41 @@ class Erasures(Part):
         self._clock = clock
         self._events = events
         self._contacts = contacts
+        self._kept: dict[str, UserErased] = {}
+        """The last erasures of users of whom nothing was said since, by name."""
+        self._are_shared = False
+
+    def share(self) -> None:
+        """Other nodes may be away: keep who was erased. O(1)."""
+        self._are_shared = True
+
+    def version_of(self, name: str) -> int:
+        """Where the version counter stood when the user was erased; 0 = that is not kept. O(1)."""
+        kept = self._kept.get(name)
+        return kept.version if kept is not None else 0
+
+    def keep(self, fact: UserErased) -> None:
+        """The user was erased then, and nothing is known from before. O(1)."""
+        kept = self._kept.get(fact.user)
+        if kept is None or kept.version <= fact.version:
+            self._kept[fact.user] = replace(fact, is_kept=True, is_old=True)
 
     def add(self, user: User, now_ms: int) -> None:
         """Forget the user, whose links and live devices have ended. Watchers stay, and are told that nothing is known.
         O(what is known, and events kept)."""
         version = self._ledger.version
         self._parts.erase(user, now_ms)
-        self._ledger.add(UserErased(user.name, self._clock.wall_ms(now_ms), version))
+        fact = UserErased(user.name, self._clock.wall_ms(now_ms), version, is_kept=self._are_shared)
+        self._ledger.add(fact)
+        if self._are_shared:
+            self.keep(fact)
         self._begin(user.name)
 
-    def apply(self, user: User, version: int, now_ms: int) -> None:
-        """Another node has erased the user, when its counter stood at this version: the same here. Followers hear of it
-        from that node."""
-        self._contacts.number_from(version)
+    def apply(self, user: User, fact: UserErased, now_ms: int) -> None:
+        """Another node has erased the user: the same here. Followers hear of it from that node."""
+        if fact.is_kept or self._are_shared:
+            self.keep(fact)
+        self._contacts.number_from(fact.version)
         try:
             self._parts.erase(user, now_ms)
         finally:
@@ -76,10 +104,30 @@ class Erasures(Part):
 
     # --- the disk ---------------------------------------------------------------------------------------------
 
+    def keeps(self, user: User) -> bool:
+        """Whether the user was erased, and nodes that are away may not know it."""
+        return bool(self.version_of(user.name)) and not user.record.version
+
+    def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
+        """The erasure, unless the user has come back or it is too old; then it is dropped. O(1)."""
+        kept = self._kept.get(user.name)
+        if kept is None:
+            return ()
+        if user.record.version or self._clock.trusted_wall_ms(now_ms) - kept.at_ms > REVOCATION_KEPT_MS:
+            del self._kept[user.name]
+            return ()
+        return (kept,)
+
     def restorers(self) -> Mapping[type, TakeUp]:
         """Erasures."""
         return {UserErased: self._restore}
 
     def _restore(self, source: Restoring, fact: UserErased) -> None:
-        self._parts.erase(source.user(fact.user), source.now_ms)
+        user = source.user(fact.user)
+        if fact.is_kept:
+            # Of who sleeps the fact has no name.
+            self.keep(replace(fact, user=user.name))
+        if fact.is_old:
+            return
+        self._parts.erase(user, source.now_ms)
         self._begin(fact.user)
