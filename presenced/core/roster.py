@@ -55,15 +55,14 @@ def flags_of(known: Known) -> int:
 class Roster:
     """The contacts of one user, by name."""
 
-    __slots__ = ("asking", "changes", "contacts", "strangers", "version", "whole_until")
+    __slots__ = ("_asking", "_is_in_order", "changes", "contacts", "strangers", "version", "whole_until")
 
     def __init__(self) -> None:
         self.contacts: dict[str, Known] = {}
         self.version = 0
         """Of its last change."""
-        self.asking: dict[str, int] | None = None
-        """Who asks to see the user, the oldest first, with the version counter of that moment, or more where it stands
-        still; None = nobody."""
+        self._asking: dict[str, int] | None = None
+        self._is_in_order = True
         self.strangers = 0
         """Those of them who are not in the list."""
         self.changes: deque[tuple[int, str]] | None = None
@@ -76,6 +75,17 @@ class Roster:
     def listed(self) -> int:
         """How many contacts are in the list. O(1)."""
         return len(self.contacts) - self.strangers
+
+    @property
+    def asking(self) -> dict[str, int] | None:
+        """Who asks to see the user, the oldest first, with the version counter of that moment, or more where it stands
+        still; None = nobody. O(1), or O(those log those) if they came in another order: from a disk, which has lists as
+        they are, or from another node, which says something again."""
+        if not self._is_in_order:
+            assert self._asking is not None
+            self._asking = dict(sorted(self._asking.items(), key=lambda one: one[1]))
+            self._is_in_order = True
+        return self._asking
 
     @property
     def last_asked(self) -> int:
@@ -118,18 +128,16 @@ class Roster:
     def _count(self, name: str, before: int, flags: int, asked: int) -> None:
         self.strangers += (flags == ASKS) - (before == ASKS)
         if not flags & ASKS:
-            assert self.asking is not None
-            del self.asking[name]
-            self.asking = self.asking or None
+            assert self._asking is not None
+            del self._asking[name]
+            if not self._asking:
+                self._asking, self._is_in_order = None, True
         elif not before & ASKS:
-            if self.asking is None:
-                self.asking = {}
-            self.asking[name] = asked
-
-    def sort_asking(self) -> None:
-        """Put those who ask in order of time again, after they came in another. O(those log those)."""
-        if self.asking is not None:
-            self.asking = dict(sorted(self.asking.items(), key=lambda one: one[1]))
+            if self._asking is None:
+                self._asking = {}
+            elif self._is_in_order:
+                self._is_in_order = asked >= next(reversed(self._asking.values()))
+            self._asking[name] = asked
 
     # --- what a client may have missed ------------------------------------------------------------------------
 

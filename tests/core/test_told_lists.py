@@ -215,6 +215,20 @@ def test_who_asks_is_told_with_note_and_order(world: World) -> None:
     assert roster.contact("cy").note == "first" and world.engine.contacts.pairs.requests == 2
 
 
+def test_who_asks_is_in_order_of_time_in_whichever_order_that_is_told(world: World) -> None:
+    """As by a node that says again what the log has lost."""
+    facts = [
+        ContactSet(name, "anna", ASKED, ASKS, 30, 30, None, ContactSide(asked=asked))
+        for name, asked in (("bob", 20), ("cy", 10), ("di", 30), ("ed", 15))
+    ]
+    Copies(world.engine).apply(facts, world.now_ms)
+    roster = world.user("anna").contacts
+    assert roster is not None and list(roster.asking or ()) == ["cy", "ed", "bob", "di"] and roster.last_asked == 30
+    gone = [ContactSet(name, "anna", 0, 0, 31, 31) for name in ("cy", "ed", "bob", "di")]
+    Copies(world.engine).apply(gone, world.now_ms)
+    assert roster.asking is None and roster.last_asked == 0
+
+
 @pytest.mark.parametrize("knew", [False, True])
 def test_a_list_keeps_its_version_where_a_block_hides_a_request_from_it(world: World, knew: bool) -> None:
     if knew:

@@ -322,10 +322,8 @@ class Pairs:
         self.requests += requests
 
     def count_all(self, users: Sequence[User]) -> None:
-        """All facts are read: count, and bring those who ask into their order. O(users + requests)."""
+        """All facts are read: count. O(users)."""
         rosters = [user.contacts for user in users if user.contacts is not None]
-        for roster in rosters:
-            roster.sort_asking()
         asleep = self._users.dormants.tally
         self.contacts = sum(roster.listed for roster in rosters) + asleep.contacts
         self.requests = sum(len(roster.asking or ()) for roster in rosters) + asleep.requests

@@ -36,7 +36,6 @@ class ToldLists:
             return
         roster = pairs.take_up_own(user, fact.contacts, fact.flags, dict(fact.sides))
         roster.move_to(fact.version)
-        roster.sort_asking()
         pairs.count(roster.listed, len(roster.asking or ()))
 
     def replace_asleep(self, before: Tally, after: Tally) -> None:

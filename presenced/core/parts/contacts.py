@@ -253,7 +253,6 @@ class Contacts(Part):
         sides = {place: _shared_side(source, side) for place, side in fact.sides}
         roster = self.pairs.take_up_own(user, fact.contacts, fact.flags, sides)
         roster.move_to(fact.version)
-        roster.sort_asking()
         if fact.changes is not None and fact.changes.run == source.run:
             roster.go_on(fact.changes.changes, fact.changes.whole_until)
 
