@@ -297,6 +297,17 @@ class Copies(Restoring):
             engine.contacts.number_from(None)
         self.apply(said, now_ms)
 
+    def end_earlier_pairs(self, name: str, version: int, now_ms: int) -> None:
+        """The user was erased at this version, which the own disk did not know: end what it says of the user's
+        contacts. What was decided since stays: the other's list has a version above. O(the user's contacts)."""
+        user = self._users.get(name)
+        ended: list[Fact] = []
+        for other in user.contacts.contacts if user is not None and user.contacts is not None else ():
+            known = self._users.get(other)
+            if known is not None and known.contacts is not None and known.contacts.version < version:
+                ended.append(ContactSet(name, other, 0, 0, version, version))
+        self.apply(ended, now_ms)
+
     # --- users who change their home --------------------------------------------------------------------------
 
     def adopt(self, name: str, now_ms: int, *, heard_ms: int | None, grace_ms: int, spread_ms: int = 0) -> None:

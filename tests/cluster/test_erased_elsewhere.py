@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.wire.messages import ContactEntry, Done, Erase, SetContacts, SetStatus
+from presenced.wire.messages import ContactEntry, Done, Erase, SetContact, SetContacts, SetStatus, Subscribe
+from tests.cluster.lives import relations
 from tests.cluster.town import Town, TownNode
 from tests.cluster.town_disk import TownDisk
 from tests.core.world import World
@@ -83,6 +84,17 @@ def test_a_disk_that_knows_of_an_erasure_tells_it_again_after_every_start() -> N
             town.add(name, TownNode(town, name, town.policy, known))
     town.add("c", TownNode(town, "c", town.policy, disk))
     nobody_knows_alice(town)
+
+
+def test_what_was_decided_since_an_erasure_stays_where_a_disk_did_not_know_of_it() -> None:
+    town, disk = town_with_a_disk()
+    erase(town.nodes[0])
+    app = town.nodes[1].dial("app", role="service")
+    app.say(Subscribe(app.next_id(), "alice", user="bob"))
+    app.say(SetContact(app.next_id(), "carl", user="alice"))
+    town.add("c", TownNode(town, "c", town.policy, disk))
+    for node in town.nodes:
+        assert relations(node) == relations(town.nodes[0]) and set(relations(node)) == {"alice", "bob"}
 
 
 def test_who_was_erased_is_no_name_that_is_kept_where_there_are_no_other_nodes() -> None:

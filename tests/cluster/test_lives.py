@@ -10,11 +10,24 @@ LIVES = 16
 """Of each kind."""
 
 
+FOUND = [("stills", 44), ("disks", 48), ("cut", 81), ("cut", 85), ("founders", 7014), ("all", 7020)]
+"""Lives in which nodes once disagreed, or sent a request to and fro for ever."""
+
+
 @pytest.mark.parametrize("seed", range(LIVES))
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_life(kind: str, seed: int) -> None:
+    live(kind, seed, 25)
+
+
+@pytest.mark.parametrize(("kind", "seed"), FOUND)
+def test_a_life_that_once_went_wrong(kind: str, seed: int) -> None:
+    live(kind, seed, 60)
+
+
+def live(kind: str, seed: int, steps: int) -> None:
     life = Life(seed, faults=FAULTS[kind])
     try:
-        life.live(25)
+        life.live(steps)
     except AssertionError as error:
         raise AssertionError(f"{error}\n" + "\n".join(life.trace)) from error

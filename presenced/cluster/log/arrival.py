@@ -18,7 +18,6 @@ from presenced.cluster.log.entries import (
     Ready,
     Slice,
     Taken,
-    Unpaired,
     all_of,
     decode_known,
     decode_slice,
@@ -143,14 +142,14 @@ class Arrival:
         own_version = node.engine.publisher.kept_version(name, version_in(own_known))
         own_version = uncarried(own_version, node.engine.positions.lives)
         # Who was erased since the disk knew them is not brought back; and the disk may know of an erasure itself.
-        own_version = max(own_version, self._disputes.erased_in(name, own_known))
+        own_version = self._disputes.erased_in(name, own_known) or own_version
         erased = self._disputes.erased_in(name, known)
-        if own_version > max(uncarried(version_in(known), node.lives), erased):
+        if own_version > (erased or uncarried(version_in(known), node.lives)):
             if self._disputes.says_other(name, own_known, known):
                 self._offers.append(Offer(name, own_version, own))
         elif own_version < erased:
             # Lists of others have the user still, also of some whom nobody else knows.
-            node.end_pairs(Unpaired([name], erased), now_ms)
+            node.copies.end_earlier_pairs(name, erased, now_ms)
         user = node.engine.users.awake(name)
         if user is not None:
             node.copies.release(user, now_ms)

@@ -132,8 +132,9 @@ class Disputes:
         if not is_mine and not self._is_unheard(sender, item):
             return
         user = node.engine.users.get(name)
-        known_at = max(self._version_of(name), node.engine.erasures.version_of(name))
-        is_newer = user is None or known_at < item.version
+        known_at, erased = self._version_of(name), node.engine.erasures.version_of(name)
+        # Without an erasure there is nothing to compare: a version from before a kill may be below 0.
+        is_newer = user is None or (max(known_at, erased) if erased else known_at) < item.version
         if is_mine and not is_newer and item.to in (0, node.me):
             return
         if not is_mine:
