@@ -21,7 +21,6 @@ from presenced.cluster.log.entries import (
     KnownFacts,
     Moved,
     Offer,
-    Unpaired,
     Whole,
     all_of,
     decode_facts,
@@ -148,10 +147,10 @@ class Disputes:
         node.homes.set(name, node.mine)
         node.inheritance.take_up(name, now_ms)
         self.say_whole(name, now_ms)
-        if is_newer and (erased := self.erased_in(name, known)):
-            # The disk of this node has said something of the user and others, as those of nodes that it has told.
-            node.batches.add(Unpaired([name], erased))
-            node.end_pairs(Unpaired([name], erased), now_ms)
+        if is_newer and self.erased_in(name, known):
+            # What disks have said of the user and others may be decided in this turn: the erasure is decided again,
+            # behind that.
+            node.engine.moderation.erase(now_ms, node.engine.users.for_request(name))
         if not is_mine:
             self._homes_changed([name], now_ms)
 
