@@ -88,5 +88,7 @@ try {
 // The page closes.
 clearInterval(beating);
 await ask("detach", page);
-await followed;
+const [{ status }] = (await ask("get_status", { users: ["anna"] })).records;
+if (status === "offline") await followed;
+else console.log("anna is still there, on another device");
 closing.abort();

@@ -100,11 +100,15 @@ try {
 
 // The page closes.
 ask('detach', $page);
+if (ask('get_status', ['users' => ['anna']])['records'][0]['status'] !== 'offline') {
+    echo "anna is still there, on another device\n";
+    exit;
+}
 foreach ($events as $event) {
     if (in_array($event['kind'] ?? '', ['online', 'offline'], true)) {
         echo "event: {$event['user']} is {$event['kind']}\n";
     }
-    if (($event['kind'] ?? '') === 'offline') {
+    if (($event['kind'] ?? '') === 'offline' && $event['user'] === 'anna') {
         break;
     }
 }

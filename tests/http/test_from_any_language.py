@@ -99,6 +99,20 @@ def test_a_backends_day_in_a_script(server: Asked, program: str) -> None:
 
 
 @pytest.mark.parametrize("program", ["node", "php"])
+def test_a_script_ends_although_anna_is_there_on_another_device(server: Asked, program: str) -> None:
+    needs(program)
+    with server.backend() as app:
+        app.done("attach", user="anna", device="laptop")
+        (command,) = [command for command in COMMANDS if command.startswith(f"{program} ")]
+        done = subprocess.run(
+            adapted(command, server), cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "anna is still there, on another device"
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("program", ["node", "php"])
 def test_a_script_says_that_no_server_is_there_or_lets_it_in(tmp_path: Path, program: str) -> None:
     needs(program)
     script = next(shlex.split(command)[1] for command in COMMANDS if command.startswith(f"{program} "))
