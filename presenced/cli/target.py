@@ -244,7 +244,8 @@ class Target:
         try:
             return Path(self.token_file).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise AuthError("bad_token_file", f"the token file {self.token_file} cannot be read: {error}") from None
+            reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+            raise AuthError("bad_token_file", f"the token file {self.token_file} cannot be read: {reason}") from None
 
     def _tls(self, url: Url) -> ssl.SSLContext | None:
         """The TLS context; None for a link without TLS. A CA file is checked even then."""
