@@ -176,7 +176,8 @@ def _csv_lists(first: list[tuple[int, str]], rest: Iterator[tuple[int, str]], si
         if not begun and cells == ["user", "contact"]:
             continue
         if len(cells) != 2:
-            raise _wrong(number, f"has {len(cells)} columns; write user,contact, or JSON lines that begin with {{")
+            columns = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
+            raise _wrong(number, f"has {columns}; write user,contact, or JSON lines that begin with {{")
         user, contact = cells
         try:
             check_name(user, "user")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Final
+
+PORT_MAX: Final = 65535
 
 
 def parse_address(text: str) -> tuple[str, int]:
     """Host and port of HOST:PORT; an IPv6 host may stand in brackets. Raises `ValueError`."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
+    if not colon or not host or not port.isascii() or not port.isdecimal() or len(port) > 5 or int(port) > PORT_MAX:
         raise ValueError(f"{text!r} is not HOST:PORT")
     if not host.isprintable() or " " in host or "[" in host or "]" in host or "/" in host:
         raise ValueError(f"{text!r} is not HOST:PORT")

@@ -15,7 +15,7 @@ from typing import Any
 from presenced.address import DEFAULT_PORT
 from presenced.config.durability import Durability
 from presenced.config.faults import SettingsError, did_you_mean, quoted, shown
-from presenced.config.hosts import parse_address
+from presenced.config.hosts import PORT_MAX, parse_address
 from presenced.durations import parse_duration_ms
 from presenced.limits import DURATION_MS_MAX
 
@@ -339,5 +339,7 @@ class Address(ValueKind):
             try:
                 parse_address(text)
             except ValueError:
-                raise Fault(self.wrong) from None
+                port = text.rpartition(":")[2]
+                is_high = port.isascii() and port.isdecimal() and int(port[:9]) > PORT_MAX
+                raise Fault(f"has a port above {PORT_MAX}" if is_high else self.wrong) from None
         return text

@@ -55,7 +55,7 @@ GOOD = '{"user": "alice", "contacts": []}\n'
         (GOOD + '{"user": "bob", "contacts": [{"contact": "x", "group": "y"}]}', "line 2 .*unknown field `group`"),
         (GOOD + '{"user": "bob", "contacts": [', "line 2 is wrong: .*truncated"),
         (GOOD + "\nbob,carol", "line 3 is wrong"),
-        ("alice,bob\nalice", "line 2 has 1 columns; write user,contact, or JSON lines"),
+        ("alice,bob\nalice", "line 2 has 1 column; write user,contact, or JSON lines"),
         ("alice,bob\nalice,bob,both", "line 2 has 3 columns"),
         ("alice,bob\nalice,b/c", "line 2 is wrong: .*a slash"),
         ("alice,bob\nalice,alice", "line 2 makes alice a contact of their own"),

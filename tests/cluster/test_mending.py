@@ -180,7 +180,9 @@ async def test_a_log_that_is_gone_again_while_it_is_read_anew_is_joined_once_mor
     assert done == [0, 0, 0] and stage.node.history not in histories
 
 
-async def test_a_log_that_loses_while_it_is_read_anew_that_the_node_is_back_is_joined_once_more(stage: Stage) -> None:
+async def test_a_log_that_loses_while_it_is_read_anew_that_the_node_is_back_is_joined_once_more(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
     stage.log.empty()
     other = MemoryBackplane(stage.log, draw=Random(2).getrandbits)
     await other.join("two", 2, 0, 77, encode(JoinData(8)))
@@ -189,6 +191,7 @@ async def test_a_log_that_loses_while_it_is_read_anew_that_the_node_is_back_is_j
     done = before_read(stage, lambda after: after == 0, lambda: stage.log.lose_tail(1))
     await still_serves(stage)
     assert done and stage.node.history == history
+    assert "the log is gone" in caplog.messages[0] and caplog.messages[-1] == "the cluster's log is whole again"
 
 
 async def test_whoever_reads_on_another_engine_is_not_taken_for_another_life(stage: Stage) -> None:

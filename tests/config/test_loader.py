@@ -259,6 +259,7 @@ red = 1
         ("[storage]\ndirectory = 'credential:x'", "is a credential, and those are files that are only read"),
         (f"[admin]\nsocket = '{'x' * 108}'", "has 108 bytes, more than 107; give a path"),
         ("[http]\naddress = '9250'", 'FILE:2: http.address = "9250" is not HOST:PORT'),
+        ("[http]\naddress = 'a:99999'", 'FILE:2: http.address = "a:99999" has a port above 65535; give HOST:PORT'),
     ],
 )
 def test_single_faults(tmp_path: Path, text: str, fault: str) -> None:

@@ -68,6 +68,7 @@ class Mender:
                 error, is_of_command = another, False
                 await self._look_anew()
             else:
+                log.warning("the cluster's log is whole again")
                 return
         raise BackplaneError(f"the log is another one each time that it is looked at: {error}")
 
