@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from presenced.backplane.errors import Emptied, Refused, Rewound, Unreachable
-from presenced.backplane.store_engine import StoreClaim, StoreEngine, StoreHolder, StoreTaken
+from presenced.backplane.store_engine import STORE_LEASE_MS, StoreClaim, StoreEngine, StoreHolder, StoreTaken
 from presenced.storage.files import DiskFull
 from presenced.storage.port import FactHost, TakenOver
 from presenced.storage.snapshot import SnapshotError
@@ -212,8 +212,11 @@ class EngineJournal:
             self._host.tell()
 
     def _begin_anew(self, error: Exception) -> None:
-        """The engine has lost what was written, or its end: claim what there is, and have a snapshot taken."""
+        """The engine has lost what was written, or its end: claim what there is, and have a snapshot taken. Another
+        daemon may have taken it for a free one. It is taken back while this one was heard of within its lease: until
+        then the store was its own, and nobody else has what was saved in it."""
         log.warning("the store at %s has lost what was saved in it (%s); all is saved anew", self._store.place, error)
+        is_own = self._monotonic_s() - self._heard_s < STORE_LEASE_MS / 1000
         claimed = self._insist(
             lambda: self._store.claim(
                 self._nonce,
@@ -221,6 +224,7 @@ class EngineJournal:
                 new_id=self._claimed.store_id,
                 new_epoch=self._claimed.epoch,
                 has_lost=True,
+                takes_over=is_own,
             )
         )
         if isinstance(claimed, StoreHolder):

@@ -163,6 +163,28 @@ def test_an_engine_that_is_emptied_is_filled_anew(make_node: MakeNode, redis: Re
     assert "had lost what was saved" not in again.log()
 
 
+@pytest.mark.parametrize("is_soon", [True, False])
+def test_who_takes_an_emptied_store_for_a_free_one(make_node: MakeNode, redis: RedisServer, is_soon: bool) -> None:
+    lease_ms = 60_000 if is_soon else 0
+    node = make_node(patches=f"engine_journal.STORE_LEASE_MS = {lease_ms}\n").start()
+    with Swarm(node.port) as swarm:
+        say(swarm, NAMES[:5], "first")
+        before = said(node, NAMES[:5])
+        node.signal(signal.SIGSTOP)
+        redis.send("FLUSHALL")
+        other = make_node().start()
+        node.signal(signal.SIGCONT)
+        if is_soon:
+            assert other.wait() == 78 and "was taken over by" in other.log()
+            node.daemon.until_log("snapshot: finished")
+            assert said(node, NAMES[:5]) == before
+            node.kill()
+            assert said(make_node().start(), NAMES[:5]) == before
+        else:
+            assert node.wait() == 78
+            swarm.drain()
+
+
 def test_an_engine_that_loses_its_newest_entries_is_given_them_again(make_node: MakeNode, redis: RedisServer) -> None:
     node = make_node().start()
     keys = ("{presenced}:store", "{presenced}:store:log")
