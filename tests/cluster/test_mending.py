@@ -194,6 +194,17 @@ async def test_a_log_that_loses_while_it_is_read_anew_that_the_node_is_back_is_j
     assert "the log is gone" in caplog.messages[0] and caplog.messages[-1] == "the cluster's log is whole again"
 
 
+async def test_a_log_that_was_left_and_comes_back_is_read_by_nobody_again(stage: Stage) -> None:
+    """An engine is started with a dump from before it was emptied."""
+    earlier = stage.log.kept.copied(), dict(stage.log.entries)
+    stage.log.empty()
+    await still_serves(stage)
+    stage.log.kept, stage.log.entries = earlier
+    stage.node.batches.mark()
+    await eventually(lambda: stage.failures)
+    assert "it is one from before" in str(stage.failures[0])
+
+
 async def test_whoever_reads_on_another_engine_is_not_taken_for_another_life(stage: Stage) -> None:
     """A connection for reading may lead to an old primary yet, when that for commands does not."""
     done = before_read(stage, lambda after: after == 0, fail_with(Rewound(5, 9, 1)), times=2)

@@ -67,6 +67,8 @@ class Node:
         self.copies = copies
         self.name = name
         self.history = joined.history
+        self._left: set[str] = set()
+        """Histories that this node had read, each before another began."""
         self.nodes = Nodes()
         self.homes = Homes()
         self.home_changes = HomeChanges()
@@ -116,8 +118,10 @@ class Node:
 
     def may_return(self, joined: Joined) -> bool:
         """Whether this node, which has joined a log that began behind the one that it has read, can go on as what it
-        was: others have not given it up, and have not gone on from what their disks say for long. O(1)."""
-        return joined.clock_ms <= RETURN_MS or len(joined.nodes) == 1
+        was: others have not given it up, and have not gone on from what their disks say for long. And it is no log that
+        this node had left, as an engine has it that comes back with an old dump: nothing in that is new. O(1)."""
+        is_left = joined.history in self._left
+        return not is_left and (joined.clock_ms <= RETURN_MS or len(joined.nodes) == 1)
 
     def return_data(self) -> JoinData:
         """What this node says of itself when it comes back to a log that began anew."""
@@ -126,6 +130,8 @@ class Node:
 
     def begin_history(self, joined: Joined) -> None:
         """The log has begun anew, and nothing of it was read so far."""
+        if joined.history != self.history:
+            self._left.add(self.history)
         self.history = joined.history
         self.position = self.tag = 0
 

@@ -145,7 +145,9 @@ class Mender:
             asked, life = life, f"{joined.history} {joined.n}-{joined.tag}"
             if life != asked:
                 if not node.may_return(joined):
-                    raise BackplaneError("the log began anew without it, and the others have given it up")
+                    raise BackplaneError(
+                        "the log began anew without it, and the others have given it up; or it is one from before"
+                    )
                 tries = 0
                 self._reader.begin_anew(joined, self._host.begin())
             try:
