@@ -112,7 +112,7 @@ REFUSED: list[tuple[ValueKind, object, str]] = [
     (Address(), "", "not HOST:PORT"),
     (Address(), "host", "not HOST:PORT"),
     (Address(), ":1", "not HOST:PORT"),
-    (Address(), "h:65536", "not HOST:PORT"),
+    (Address(), "h:65536", "a port above 65535"),
     (Address(), "h:\u0663", "not HOST:PORT"),
     (Address(), "h:" + "0" * 5000, "not HOST:PORT"),
     (Address(), "http://h:1", "not HOST:PORT"),
