@@ -69,6 +69,20 @@ def test_a_refusal_is_told_at_once_and_once(told: pytest.LogCaptureFixture) -> N
     assert [line.rpartition(": ")[2] for line in lines(told)] == ["it is not there", "it is a replica"]
 
 
+def test_what_reading_and_writing_are_refused_for_is_told_once_each(told: pytest.LogCaptureFixture) -> None:
+    """A user who may do nothing any more lacks another right for each."""
+    reach = Reach(0, lambda is_away: None)
+    for at_ms in range(1_000, 90_000, 250):
+        reach.failed("write", at_ms, at_ms, Refused("permission", "it may not write"))
+        reach.failed("read", at_ms, at_ms, Refused("permission", "it may not read"))
+    why = "the cluster's Redis refuses this node, which tries again until it does not: "
+    assert lines(told)[1:] == [f"{why}it may not write", f"{why}it may not read"]
+    reach.answered("write", 91_000)
+    reach.answered("read", 91_000)
+    reach.failed("write", 92_000, 92_000, Refused("permission", "it may not write"))
+    assert f"{why}it may not write" in lines(told)
+
+
 def test_an_engine_that_is_back_elsewhere_is_named(told: pytest.LogCaptureFixture) -> None:
     place = "10.0.0.1:6379"
     reach = Reach(0, lambda is_away: None)

@@ -41,7 +41,8 @@ class Reach:
         """Why it is away, as the newest call says; empty = it is not."""
         self.lacks_replicas = False
         """It is that the engine's replicas do not have what they must."""
-        self._refusal = ""
+        self._refusals: set[str] = set()
+        """Those that the log was told since it was reached last; reading and writing may be refused in two ways."""
         self._told: dict[EngineWay, str] = {}
         """Why it is away, as the log was told last, by reading and by writing."""
         self._told_ms = now_ms
@@ -92,8 +93,9 @@ class Reach:
             self._told, self._told_ms = {"read": self.trouble, "write": self.trouble}, now_ms
             log.warning("the cluster's Redis is away: %s", reason)
             self._changed(True)
-        if isinstance(reason, Refused) and self.trouble != self._refusal:
-            self._refusal = self._told[way] = self.trouble
+        if isinstance(reason, Refused) and self.trouble not in self._refusals:
+            self._refusals.add(self.trouble)
+            self._told[way] = self.trouble
             log.error("the cluster's Redis refuses this node, which tries again until it does not: %s", reason)
         elif self.trouble in self._told.values():
             self._told[way] = self.trouble
@@ -108,7 +110,8 @@ class Reach:
         if way in self._closed:
             self._closed.discard(way)
             if not self._closed:
-                self.trouble = self._refusal = ""
+                self.trouble = ""
+                self._refusals.clear()
                 self.lacks_replicas = False
                 before, self._known_place = self._known_place, self._place()
                 moved = f" at {self._known_place}; it was at {before}" if before != self._known_place else ""
