@@ -38,16 +38,17 @@ local function is_of(key, kind)
   return found == 'none' or found == kind
 end
 
--- The first command that the user of this daemon may not use on our keys, lest a function ends half way.
-local function forbidden(keys)
-  local state, log, snapshot = keys[1], keys[2], keys[3]
+-- Why a function does nothing: the first command that the user of this daemon may not use on our keys; nil = it may go
+-- on. It is asked before the first of several writes: what a function has written stays though its next step is refused.
+local function denied(keys)
+  local state, log, snapshot = keys[1], keys[2], keys[3] or keys[1]
   local commands = {
     { 'TIME' }, { 'TYPE', state }, { 'HGET', state, 'x' }, { 'HGETALL', state }, { 'HSET', state, 'x', 'x' },
     { 'EXISTS', state }, { 'XADD', log, '*', 'x', 'x' }, { 'XTRIM', log, 'MINID', '1' }, { 'RPUSH', snapshot, 'x' },
     { 'LLEN', snapshot }, { 'UNLINK', snapshot },
   }
   for _, command in ipairs(commands) do
-    if not redis.acl_check_cmd(unpack(command)) then return command[1] end
+    if not redis.acl_check_cmd(unpack(command)) then return redis.error_reply('NOPERM ' .. command[1]) end
   end
 end
 
@@ -62,8 +63,6 @@ end
 -- ARGS: nonce, holder, lease, "1" to take it over, least fence, id, epoch, "0" if what the engine had is missing in it
 local function claim(keys, args)
   local nonce, holder, lease, least = args[1], args[2], tonumber(args[3]), tonumber(args[5])
-  local command = forbidden(keys)
-  if command then return redis.error_reply('NOPERM ' .. command) end
   if not (is_of(keys[1], 'hash') and is_of(keys[2], 'stream')) then return redis.error_reply('FOREIGN') end
   local state = opened(keys)
   if state then
@@ -95,6 +94,8 @@ local function write(keys, args)
   if why then return redis.error_reply(why) end
   if batch <= state[BATCH] then return state[N] end
   if state[N] ~= tonumber(args[3]) then return redis.error_reply('REWOUND ' .. state[N]) end
+  -- The entry stays though its number cannot be saved, and no other could take its place.
+  if not redis.acl_check_cmd('HSET', keys[1], 'x', 'x') then return redis.error_reply('NOPERM HSET') end
   local n = state[N] + 1
   redis.call('XADD', keys[2], string.format('%d-0', n), 'w', args[4], 'd', args[5])
   state[N], state[BATCH], state[BYTES] = n, batch, state[BYTES] + #args[5]
@@ -159,9 +160,23 @@ local function release(keys, args)
   return 'OK'
 end
 
-redis.register_function('presenced_VERSION_claim', claim)
-redis.register_function('presenced_VERSION_write', write)
-redis.register_function('presenced_VERSION_renew', renew)
-redis.register_function('presenced_VERSION_piece', piece)
-redis.register_function('presenced_VERSION_finish', finish)
-redis.register_function('presenced_VERSION_release', release)
+-- A function with several writes that cannot be done twice, asked for seldom. 11 us.
+local function allowed(act)
+  return function(keys, args) return denied(keys) or act(keys, args) end
+end
+
+-- Any other one. It is only told which right was lacking. 0.2 us.
+local function explained(act)
+  return function(keys, args)
+    local is_done, reply = pcall(act, keys, args)
+    if is_done then return reply end
+    return denied(keys) or redis.error_reply(type(reply) == 'table' and reply.err or reply)
+  end
+end
+
+redis.register_function('presenced_VERSION_claim', allowed(claim))
+redis.register_function('presenced_VERSION_write', explained(write))
+redis.register_function('presenced_VERSION_renew', explained(renew))
+redis.register_function('presenced_VERSION_piece', explained(piece))
+redis.register_function('presenced_VERSION_finish', allowed(finish))
+redis.register_function('presenced_VERSION_release', explained(release))

@@ -4,6 +4,9 @@ passes by itself is waited for."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
+import re
 import signal
 import ssl
 import sys
@@ -16,19 +19,23 @@ import pytest
 
 from presenced.backplane.access import EngineAccess
 from presenced.backplane.errors import Emptied, Fenced, Refused, Unreachable
-from presenced.backplane.library import ACL_LINE, COMMANDS
+from presenced.backplane.library import ACL_LINE, COMMANDS, keys_of
 from presenced.backplane.opener import open_backplane
 from presenced.backplane.port import Joined
 from presenced.backplane.redis_engine import RedisBackplane
+from tests.backplane.stage import LOG_BYTES, library_with_clock
 from tests.support.certificates import make_certificate
 from tests.support.engines import RedisServer, free_port, redis_server
 from tests.support.until import PATIENCE_S
 
 OTHERS = {
-    *("+get", "+set", "+unlink", "+xread", "+xrevrange", "+wait", "+select"),
+    *("+get", "+set", "+xread", "+xrevrange", "+wait", "+select"),
     *("+hget", "+rpush", "+llen", "+lrange"),
 }
 """What a join does not need."""
+
+CLOCK = "{presenced}:clock"
+LOG = keys_of("presenced").log
 
 T = TypeVar("T")
 StartRedis = Callable[..., RedisServer]
@@ -140,18 +147,111 @@ async def test_a_user_who_lacks_a_command_is_refused_before_anything_is_written(
     assert redis.send("KEYS", "*") == ""
 
 
-@pytest.mark.parametrize("word", ["-xadd", "-time", "-hset", "-fcall"])
-async def test_a_right_that_is_taken_away_is_for_an_operator_to_give_back(start: StartRedis, word: str) -> None:
-    """A node that serves waits for that, as it does for an engine that is away."""
+@pytest.mark.parametrize("word", sorted({word for word in COMMANDS.split() if word not in {*OTHERS, "+function|load"}}))
+async def test_a_right_that_is_taken_away_leaves_nothing_half_done_and_is_named(start: StartRedis, word: str) -> None:
+    """A node that serves waits until an operator gives it back, as for an engine that is away."""
     redis = start()
     redis.send(*ACL_LINE.replace("PASSWORD", "secret").split())
-    node = opened(redis.access._replace(user="presenced", password="secret"))
+    access, library = redis.access._replace(user="presenced", password="secret"), library_with_clock(CLOCK, LOG_BYTES)
+    node, dead, new = (RedisBackplane(access, library=library) for _ in range(3))
+    redis.send("SET", CLOCK, "0")
     one = await joined(node)
+    await joined(dead, "dead")
+    # Each of these has much to do: the log is full, and a node is past its lease.
+    n, tag = await node.append(0, one.n, one.tag, bytes(LOG_BYTES - 400))
+    for ms in range(0, 12_000, 1_000):
+        redis.send("SET", CLOCK, str(ms))
+        if ms <= 10_000:
+            await node.append(0, n, tag, b"")
+
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: node.append(1, n, tag, bytes(400)),
+        lambda: node.renew(n, tag),
+        lambda: joined(new, "new"),
+        lambda: node.append(2, n, tag, b""),
+        lambda: node.leave(),
+    ]
+    redis.send("ACL", "SETUSER", "presenced", word.replace("+", "-"))
+    refusals = 0
+    for call in calls[:3]:
+        before = stored(redis)
+        try:
+            await call()
+        except Refused as refused:
+            refusals += 1
+            assert refused.code == "permission" and refused.is_of_engine
+            assert word[1:].partition("|")[0] in refused.sentence.partition("; it needs")[0].lower()
+            assert stored(redis) == before
+    assert refusals
     redis.send("ACL", "SETUSER", "presenced", word)
-    with pytest.raises(Refused) as raised:
+    for call in calls:
+        await call()
+    ids = redis.send("XRANGE", LOG, "-", "+").splitlines()
+    found = [int(line.partition("-")[0]) for line in ids if re.fullmatch(r"\d+-\d+", line)]
+    assert found == list(range(found[0], found[-1] + 1))
+    for backplane in (node, dead, new):
+        await backplane.close()
+
+
+def stored(redis: RedisServer) -> dict[str, str]:
+    """All keys, and what they hold."""
+    return {key: redis.send("DUMP", key) for key in redis.send("KEYS", "*").split()}
+
+
+KEYS = list(keys_of("presenced")[1:])
+SOME_KEYS = [list(some) for count in (1, 2, 3) for some in itertools.combinations(KEYS, count)]
+
+
+@pytest.mark.parametrize("some", SOME_KEYS, ids=lambda some: "+".join(key.rpartition(":")[2] for key in some))
+async def test_a_log_of_which_a_key_was_deleted_is_one_that_was_emptied(start: StartRedis, some: list[str]) -> None:
+    redis = start()
+    node, other, new = (opened(redis.access) for _ in range(3))
+    one = await joined(node)
+    two = await joined(other, "b")
+    n, tag = await node.append(0, two.n, two.tag, b"not read yet")
+    redis.send("DEL", *some)
+    with contextlib.suppress(Emptied):
+        # Of the log nothing is asked to append to it.
+        await node.append(1, n, tag, b"")
+    with pytest.raises(Emptied):
+        await node.renew(n, tag)
+    again = await node.join("a", 2, one.incarnation, one.epoch, b"")
+    assert (again.n, len(again.nodes)) == (1, 1) and again.history != one.history
+    with pytest.raises(Emptied):
+        await other.renew(two.n, two.tag)
+    assert (await other.join("b", 2, two.incarnation, one.epoch, b"")).history == again.history
+    assert len((await joined(new, "c")).nodes) == 3
+    await node.renew(again.n, again.tag)
+    for backplane in (node, other, new):
+        await backplane.close()
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_a_node_that_begins_finds_no_half_of_a_log(start: StartRedis, key: str) -> None:
+    """Nobody would tell it of nodes that live, or hear of it."""
+    redis = start()
+    node, new = opened(redis.access), opened(redis.access)
+    one = await joined(node)
+    redis.send("DEL", key)
+    two = await joined(new, "b")
+    assert two.history != one.history and len(two.nodes) == 1
+    with pytest.raises(Emptied):
         await node.append(0, one.n, one.tag, b"")
-    assert raised.value.code == "permission" and raised.value.is_of_engine
-    await node.close()
+    for backplane in (node, new):
+        await backplane.close()
+
+
+async def test_who_is_gone_does_not_take_the_log_for_emptied(start: StartRedis) -> None:
+    redis = start()
+    node, other = opened(redis.access), opened(redis.access)
+    one = await joined(node)
+    two = await joined(other, "b")
+    await node.leave()
+    with pytest.raises(Fenced):
+        await node.renew(one.n, one.tag)
+    await other.renew(two.n, two.tag)
+    for backplane in (node, other):
+        await backplane.close()
 
 
 async def test_a_user_who_may_not_look_is_refused(start: StartRedis) -> None:

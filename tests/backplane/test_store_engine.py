@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from redis import Redis
 
 from presenced.backplane.errors import Emptied, Refused, Rewound
-from presenced.backplane.library import ACL_LINE
+from presenced.backplane.library import ACL_LINE, COMMANDS
 from presenced.backplane.store_engine import STORE_LEASE_MS, StoreClaim, StoreEngine, StoreHolder, StoreTaken
 from tests.support.engines import RedisServer
 
@@ -214,3 +214,40 @@ async def test_the_user_of_the_documentation_can_do_all(stores: Stores) -> None:
         await poor.claim("m", "two", new_id="x", new_epoch=1)
     await poor.close()
     stores.server.send("ACL", "DELUSER", "presenced")
+
+
+RIGHTS = [word for word in COMMANDS.split() if word not in ("+function|load", "+info")]
+
+
+@pytest.mark.parametrize("word", RIGHTS)
+async def test_a_right_that_is_taken_away_leaves_nothing_half_done_and_is_named(stores: Stores, word: str) -> None:
+    """Whatever was refused is done when the right is back, and nothing is there twice."""
+    stores.server.send(*ACL_LINE.replace("PASSWORD", "secret").split())
+    store = StoreEngine(stores.server.access._replace(user="presenced", password="secret"))
+    assert isinstance(await store.claim("n", "one", new_id="x", new_epoch=1), StoreClaim)
+    await store.write(b"first", 1)
+    await store.write_piece(1, 0, b"old")
+    await store.finish(1, 1, 3, 0, 0, 1, 1)
+    stores.server.send("ACL", "SETUSER", "presenced", word.replace("+", "-"))
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.write(b"second", 1),
+        lambda: store.renew(),
+        lambda: store.write_piece(2, 0, b"piece"),
+        lambda: store.finish(2, 1, 5, 1, 5, 1, 1),
+    ]
+    for call in calls:
+        try:
+            await call()
+        except Refused as refused:
+            assert refused.code == "permission"
+            assert word[1:] in refused.sentence.partition("; it needs")[0].lower()
+            stores.server.send("ACL", "SETUSER", "presenced", word)
+            await call()
+            stores.server.send("ACL", "SETUSER", "presenced", word.replace("+", "-"))
+    stores.server.send("ACL", "SETUSER", "presenced", word)
+    assert await entries(store) == [(2, b"second")]
+    claim = await store.claim("n", "one", new_id="x", new_epoch=1)
+    assert isinstance(claim, StoreClaim) and claim.snapshot == 2
+    assert [piece async for piece in store.read_pieces(claim)] == [b"piece"]
+    assert STATE + ":snapshot:1" not in stores.server.send("KEYS", "*").split()
+    await store.close()

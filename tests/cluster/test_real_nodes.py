@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from presenced.backplane.library import keys_of
 from presenced.wire.messages import Check, SetStatus, Watch, WatchAll
 from tests.cluster.daemons import LEASE, Cluster, pushed, set_status, shown, wait_for
 from tests.support.daemon import Daemon, StartFailed
@@ -123,6 +124,22 @@ def test_an_engine_that_was_emptied_is_filled_again_and_nobody_notices(cluster: 
     three = cluster.start("three")
     late = opened(three.port, "carol")
     assert shown(late, "alice")[1:3] == ["dnd", "behind it"]
+    assert one.is_running and two.is_running
+
+
+@pytest.mark.parametrize("key", keys_of("presenced")[1:])
+def test_an_engine_of_which_one_key_was_deleted_is_filled_again(cluster: Cluster, key: str) -> None:
+    one, two = cluster.start("one"), cluster.start("two")
+    laptop, watcher = opened(one.port, "alice"), opened(two.port, "bob")
+    watcher.send(Watch(5, ["alice"]))
+    watcher.until(RECORDS)
+    cluster.engine.send("DEL", key)
+    for node in (one, two):
+        node.until_log("the cluster's log is whole again")
+    set_status(laptop, 6, "dnd", "behind it")
+    wait_for(watcher, ["dnd", "behind it"])
+    three = cluster.start("three")
+    assert shown(opened(three.port, "carol"), "alice")[1:3] == ["dnd", "behind it"]
     assert one.is_running and two.is_running
 
 
