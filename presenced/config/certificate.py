@@ -13,7 +13,6 @@ import ipaddress
 import re
 import time
 from datetime import UTC, datetime
-from math import ceil
 from typing import NamedTuple
 
 from presenced.config.files import UnusableFile, read_regular
@@ -45,8 +44,8 @@ class Certificate(NamedTuple):
     def describe(self, now_s: float | None = None) -> str:
         """`for example.org until 2027-01-31 12:00 UTC (in 63 days)`."""
         until = datetime.fromtimestamp(self.ends_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        days = int((self.ends_s - (time.time() if now_s is None else now_s)) // DAY_S)
-        when = f"in {days} day{'' if days == 1 else 's'}" if days >= 0 else "it has expired"
+        left_s = self.ends_s - (time.time() if now_s is None else now_s)
+        when = _in_days(left_s) if left_s > 0 else "it has expired"
         names = ", ".join(self.names[:NAMES_SHOWN_MAX]) or "no name"
         more = len(self.names) - NAMES_SHOWN_MAX
         return f"for {names}{f' and {more} more' if more > 0 else ''} until {until} ({when})"
@@ -61,8 +60,13 @@ class Certificate(NamedTuple):
         left_s = self.ends_s - now_s
         if left_s > SOON_S:
             return ""
-        days = max(1, ceil(left_s / DAY_S))
-        return f"the certificate {self.path} expires within {days} day{'s' if days > 1 else ''}; renew it, then reload"
+        return f"the certificate {self.path} expires {_in_days(left_s)}; renew it, then reload"
+
+
+def _in_days(left_s: float) -> str:
+    """How long that is in whole days: each place says the same number."""
+    days = int(left_s // DAY_S)
+    return f"in {days} day{'' if days == 1 else 's'}" if days else "in less than a day"
 
 
 def read_certificate(path: str) -> Certificate | None:

@@ -103,7 +103,7 @@ def test_what_is_damaged_is_no_certificate_and_no_failure(tmp_path: Path, cut: i
 
 @pytest.mark.parametrize(
     ("days", "words"),
-    [(90.5, "(in 90 days)"), (1.5, "(in 1 day)"), (0.5, "(in 0 days)"), (-3, "(it has expired)")],
+    [(90.5, "(in 90 days)"), (1.5, "(in 1 day)"), (0.5, "(in less than a day)"), (-3, "(it has expired)")],
 )
 def test_it_is_described_in_words(tmp_path: Path, days: float, words: str) -> None:
     found = read_certificate(certificate(tmp_path, NOW - 30 * DAY, NOW + days * DAY, NAMES[:2])[0])
@@ -118,8 +118,8 @@ def test_it_is_described_in_words(tmp_path: Path, days: float, words: str) -> No
     [
         (NOW - DAY, NOW + 90 * DAY, ""),
         (NOW - DAY, NOW + 14.5 * DAY, ""),
-        (NOW - DAY, NOW + 13.5 * DAY, "expires within 14 days; renew it"),
-        (NOW - DAY, NOW + 0.5 * DAY, "expires within 1 day; renew it"),
+        (NOW - DAY, NOW + 13.5 * DAY, "expires in 13 days; renew it"),
+        (NOW - DAY, NOW + 0.5 * DAY, "expires in less than a day; renew it"),
         (NOW - 9 * DAY, NOW - DAY, "has expired"),
         (NOW + DAY, NOW + 90 * DAY, "is not valid yet"),
     ],
@@ -140,9 +140,19 @@ def test_two_weeks_to_the_second(tmp_path: Path) -> None:
     ends = (NOW + 90 * DAY).replace(microsecond=0)
     path, _ = certificate(tmp_path, NOW - DAY, ends)
     assert warning(path, ends.timestamp() - SOON_S - 1) == ""
-    assert "expires within 14 days" in warning(path, ends.timestamp() - SOON_S)
-    assert "expires within 1 day" in warning(path, ends.timestamp() - 1)
+    assert "expires in 14 days" in warning(path, ends.timestamp() - SOON_S)
+    assert "expires in less than a day" in warning(path, ends.timestamp() - 1)
     assert "has expired" in warning(path, ends.timestamp())
+
+
+@pytest.mark.parametrize(("left_s", "words"), [(4.5 * 86_400, "in 4 days"), (86_399, "in less than a day")])
+def test_its_end_is_the_same_wherever_it_is_told(tmp_path: Path, left_s: float, words: str) -> None:
+    ends = (NOW + 90 * DAY).replace(microsecond=0)
+    path, _ = certificate(tmp_path, NOW - DAY, ends)
+    found = read_certificate(path)
+    assert found is not None
+    now_s = ends.timestamp() - left_s
+    assert f"expires {words};" in found.warning(now_s) and found.describe(now_s).endswith(f"({words})")
 
 
 def test_files_that_cannot_be_read_have_no_certificate(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ("secret", "problem", {"facts": {"secret_mode": 0o604}}, "every account can read the secret file /etc/presenced"),
     ("secret", "ok", {"facts": {"secret_mode": 0o640}}, "mode 0640"),
     ("secret", "ok", {"settings": {"secret_file": ""}}, "no secret"),
-    ("certificate", "warning", {"facts": {"certificate": "the certificate x expires within 5 days; renew"}}, "5 days"),
+    ("certificate", "warning", {"facts": {"certificate": "the certificate x expires in 5 days; renew"}}, "5 days"),
     (
         "certificate",
         "problem",
@@ -494,7 +494,7 @@ class TestFiles:
         file = tmp_path / "presenced.toml"
         file.write_text(f"[auth]\ndev = true\n[listen]\ntls_cert = '{cert}'\ntls_key = '{key}'\n")
         server = await started_from(file)
-        assert "expires within 1 day" in self.told(server, "certificate")[1]
+        assert "expires in less than a day" in self.told(server, "certificate")[1]
         for old, new in zip((cert, key), make_certificate(tmp_path, "other"), strict=True):
             new.rename(old)
         said = [found.what for found in self.all_of(server) if found.check == "certificate"]

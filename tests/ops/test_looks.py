@@ -27,6 +27,6 @@ def test_a_certificate_that_comes_to_its_end_is_warned_of_each_day(
         operations.Operations, "_check_certificate", lambda self, now_ms: look(self, now_ms + days * day_ms)
     )
     with InProcess(tls_cert=str(cert), tls_key=str(key)) as server:
-        said = f"TLS: the certificate {cert} expires within 1 day; renew it, then reload"
+        said = f"TLS: the certificate {cert} expires in less than a day; renew it, then reload"
         for days in range(1, 4):
             server.until(lambda _, times=days: caplog.text.count(said) == times)  # type: ignore[misc]

@@ -273,7 +273,9 @@ def test_a_certificate_of_the_group_is_served_and_renewed_by_a_reload(service: S
     assert service.run(PROGRAM, "-c", shown).strip() == second.strip()
     said = service.messages(after)
     assert "reload: listen.tls_cert: another certificate, for 127.0.0.1 until " in said
-    assert "reload: the certificate /etc/presenced/tls/cert.pem expires within 1 day; renew it, then reload" in said
+    assert (
+        "reload: the certificate /etc/presenced/tls/cert.pem expires in less than a day; renew it, then reload" in said
+    )
 
 
 def test_a_certificate_of_certbot_by_the_hook_of_the_readme(service: Service) -> None:
