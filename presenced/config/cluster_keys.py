@@ -15,7 +15,7 @@ CLUSTER_KEYS: tuple[Key, ...] = (
     Key(
         "cluster.url",
         "cluster_url",
-        EngineUrl(),
+        EngineUrl("cluster"),
         "The Redis (7.0 or later) or Valkey (7.2 or later) that the nodes of a cluster share; empty = this daemon is "
         "alone. It needs the extra presenced[cluster]. All nodes have the same keys of tokens, and the same settings "
         "where it is said here; only one of them posts webhooks.",

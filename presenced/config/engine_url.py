@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from presenced.config.hosts import parse_address
-from presenced.config.kinds import Fault, ValueKind
+from presenced.config.kinds import AdvisedFault, Fault, ValueKind
 
 URL_BYTES_MAX = 2048
 ENGINE_PORT = 6379
@@ -50,8 +50,8 @@ class EngineParts(NamedTuple):
         return f"{scheme}+sentinel://{hosts}/{self.service}" if self.service else f"{scheme}://{hosts}"
 
 
-def parse_engine(url: str) -> EngineParts:
-    """The parts of the URL. Raises `Fault` for what is no URL of an engine."""
+def parse_engine(url: str, section: str = "cluster") -> EngineParts:
+    """The parts of the URL. Raises `Fault` for what is no URL of an engine; `section` of the settings has the URL."""
     if len(url) > URL_BYTES_MAX or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise Fault(f"is no URL of at most {URL_BYTES_MAX} printable ASCII characters without spaces")
     scheme, found, rest = url.partition("://")
@@ -61,13 +61,15 @@ def parse_engine(url: str) -> EngineParts:
         raise Fault("has a query (?) or a fragment (#), which mean nothing here")
     user, at, rest = rest.rpartition("@")
     if ":" in user:
-        raise Fault("has a password in it, which every listing of processes would show; name a cluster.password_file")
+        advice = f"write it into a file, and name that as {section}.password_file"
+        variable = f"PRESENCED_{section.upper()}__PASSWORD_FILE"
+        raise AdvisedFault(f"has a password in it, which every listing of processes would show; {advice} ({variable})")
     if at and not user:
         raise Fault("has an empty user name")
     if scheme == "unix":
         path, _, query = rest.partition("?")
         if not path.startswith("/") or path.endswith("/"):
-            raise Fault("has no absolute path of a socket, such as unix:///run/redis/redis.sock")
+            raise AdvisedFault("has no absolute path of a socket, such as unix:///run/redis/redis.sock")
         return EngineParts((), unquote(path), "", unquote(user), _database(query, "db="), is_tls=False)
     is_tls, has_sentinels = _SCHEMES[scheme]
     hosts, _, path = rest.partition("/")
@@ -75,14 +77,12 @@ def parse_engine(url: str) -> EngineParts:
     if has_sentinels:
         service, _, database = path.partition("/")
         if not _NAME.fullmatch(service):
-            raise Fault("does not say how the Sentinels call the engine, such as redis+sentinel://h1,h2/service")
+            raise AdvisedFault("does not say how the Sentinels call the engine, such as redis+sentinel://h1,h2/service")
     found_hosts = tuple(_host(host, SENTINEL_PORT if has_sentinels else ENGINE_PORT) for host in hosts.split(","))
     if len(found_hosts) > (SENTINELS_MAX if has_sentinels else 1):
-        raise Fault(
-            f"has more than {SENTINELS_MAX} Sentinels"
-            if has_sentinels
-            else "has several hosts: those of one engine with Sentinels are redis+sentinel://h1,h2/service"
-        )
+        if has_sentinels:
+            raise AdvisedFault(f"has more than {SENTINELS_MAX} Sentinels")
+        raise AdvisedFault("has several hosts: those of one engine with Sentinels are redis+sentinel://h1,h2/service")
     return EngineParts(found_hosts, "", service, unquote(user), _database(database, ""), is_tls)
 
 
@@ -115,10 +115,13 @@ class EngineUrl(ValueKind):
     )
     wrong = "is no URL"
 
+    def __init__(self, section: str) -> None:
+        self._section = section
+
     def parse(self, text: str) -> str:
         text = text.strip()
         if text:
-            parse_engine(text)
+            parse_engine(text, self._section)
         return text
 
 

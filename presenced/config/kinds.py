@@ -39,6 +39,18 @@ _YES_NO = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no
 class Fault(ValueError):
     """What is wrong with a value, in words that follow it."""
 
+    def and_advice(self, allowed: str) -> str:
+        """The same with what can be given."""
+        return f"{self}; give {allowed}"
+
+
+class AdvisedFault(Fault):
+    """The same where the words say what to do as well: a list of what can be given would lead away from that."""
+
+    def and_advice(self, allowed: str) -> str:
+        """The words alone."""
+        return str(self)
+
 
 class ValueKind(ABC):
     """The base of all kinds."""

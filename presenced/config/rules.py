@@ -54,7 +54,7 @@ def broken_bounds(settings: Settings) -> list[str]:
         try:
             key.kind.check(getattr(settings, key.field))
         except Fault as fault:
-            faults.append(f"{key.name} {fault}; give {key.kind.allowed}")
+            faults.append(f"{key.name} {fault.and_advice(key.kind.allowed)}")
     return faults
 
 

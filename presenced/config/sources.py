@@ -89,7 +89,7 @@ class ConfigSources:
             elif not key.is_table:
                 self._take(key, name, value, origin, lambda key=key, value=value: key.kind.read(value))
             elif not isinstance(value, dict):
-                self._refuse(key, name, value, origin, "is not a table")
+                self._refuse(key, name, value, origin, Fault("is not a table"))
             else:
                 for kind, times in value.items():
                     origin = Origin("file", document.path, document.line(section, last, kind))
@@ -162,7 +162,7 @@ class ConfigSources:
         except CredentialFault as fault:
             self._fail(key, f"{origin}: {name}: {fault}")
         except Fault as fault:
-            self._refuse(key, name, raw, origin, str(fault))
+            self._refuse(key, name, raw, origin, fault)
         else:
             self.given.append(Given(name, key, value, origin))
 
@@ -173,18 +173,18 @@ class ConfigSources:
                 raise Fault("is not text in quotes")
             entry = key.kind.entry(kind, times)
         except Fault as fault:
-            self._refuse(key, f"{key.name}.{toml_key(kind.strip())}", times, origin, str(fault))
+            self._refuse(key, f"{key.name}.{toml_key(kind.strip())}", times, origin, fault)
         else:
             self.given.append(Given(f"{key.name}.{entry.partition('=')[0]}", key, entry, origin))
 
-    def _refuse(self, key: Key, name: str, raw: object, origin: Origin, why: str) -> None:
+    def _refuse(self, key: Key, name: str, raw: object, origin: Origin, fault: Fault) -> None:
         if key.secret:
             what = f"the value of {name}"
         elif origin.source == "option" and not key.is_table:
             what = f"{name} = {_option_text(key, raw)}"
         else:
             what = f"{name} = {shown(raw)}"
-        self._fail(key, f"{origin}: {concealed(what)} {why}; give {key.kind.allowed}")
+        self._fail(key, f"{origin}: {concealed(what)} {fault.and_advice(key.kind.allowed)}")
 
     def _reject(self, origin: Origin, sentence: str, meant: list[Key]) -> None:
         """Add the fault of a name that does not exist. The values of the keys in `meant` are then unknown."""

@@ -10,7 +10,7 @@ STORE_KEYS: tuple[Key, ...] = (
     Key(
         "storage.url",
         "storage_url",
-        EngineUrl(),
+        EngineUrl("storage"),
         "A Redis (7.0 or later) or Valkey (7.2 or later) that keeps the state instead of storage.directory, for a "
         "daemon that may come back on another machine. An acknowledgement waits until the engine has it, whatever "
         "storage.durability says; what a restart of the engine keeps is for the engine to say (appendonly yes). It "

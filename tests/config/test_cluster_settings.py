@@ -98,6 +98,19 @@ def test_the_whole_message_does_not_repeat_it(option: str, url: str, tmp_path: P
     assert "://***@h" in str(caught.value) and "cr@t" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("option", "section"), [("cluster", "cluster"), ("storage", "storage")])
+def test_what_to_do_about_a_password_is_not_followed_by_what_an_url_is(
+    option: str, section: str, tmp_path: Path
+) -> None:
+    [fault] = faults(DEV, tmp_path, **{option: "redis://x:wrong@h"})
+    file = f"{section}.password_file (PRESENCED_{section.upper()}__PASSWORD_FILE)"
+    assert fault.endswith(f"would show; write it into a file, and name that as {file}")
+    [fault] = faults(DEV, tmp_path, **{option: "redis://a,b"})
+    assert fault.endswith("those of one engine with Sentinels are redis+sentinel://h1,h2/service")
+    [fault] = faults(DEV, tmp_path, **{option: "http://h"})
+    assert 'give a URL such as "redis://10.0.0.5"' in fault
+
+
 def test_a_node_is_named_after_the_machine_or_as_it_is_told(tmp_path: Path) -> None:
     assert [name_of(name) for name in ("web-1.example.org", "_a b\u00e9", "", "-" * 9)] == [
         *("web-1.example.org", "a-b-", "node", "node")
