@@ -59,11 +59,15 @@ _ENDS = {
 
 
 def without_device(told: Explanation, device: str) -> Explanation:
-    """The same without one device, such as the one of the command that asks."""
+    """The same without one device that does not count, such as the one of the command that asks."""
+    others = [each for each in told.devices if each.device.device != device]
+    is_alone = told.rule == "no_device" and all(each.reason == "gone" for each in others)
     return Explanation(
         **{
             **asdict(told),
-            "devices": [each for each in told.devices if each.device.device != device],
+            # The server's sentence would explain why the device that is left out does not count.
+            "sentence": "no device is there" if is_alone else told.sentence,
+            "devices": others,
             "deadlines": [each for each in told.deadlines if each.about != device or each.kind == "claim_end"],
         }
     )

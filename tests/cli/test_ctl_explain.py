@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from typing import get_args
 
@@ -114,6 +115,18 @@ def test_a_device_can_be_left_out() -> None:
     assert left.deadlines == told().deadlines[1:] and left.next == told().next
 
 
+def test_the_device_that_is_left_out_is_not_explained_either() -> None:
+    said = {"rule": "no_device", "sentence": "no device counts: each is of negative priority"}
+    gone, idle = (
+        device("old", "online", "gone", "offline", "gone"),
+        device("tv", "online", "idle", "offline", "connected"),
+    )
+    command = device("ctl", "online", "negative", "offline", "connected")
+    assert without_device(told(**said, devices=[gone, command]), "ctl").sentence == "no device is there"
+    assert without_device(told(**said, devices=[gone, idle, command]), "ctl").sentence == said["sentence"]
+    assert without_device(told(devices=[gone, command]), "ctl").sentence == told().sentence, "another rule"
+
+
 def test_the_value_for_programs_has_names_for_everything() -> None:
     value = to_value(told())
     assert value["devices"][0]["says"] == "online" and value["claims"][1]["reason"] == "weaker"
@@ -145,3 +158,10 @@ def test_against_a_daemon(daemon: Daemon, laptop: Running) -> None:
     assert json.loads(named.stdout)["claims"] == value["claims"], "a service's URL says enough"
     refused = ctl("--url", daemon.url("bob", "x"), "explain", "alice")
     assert refused.returncode == exits.DENIED and "--as USER" in refused.stderr
+
+
+def test_when_all_devices_are_gone_it_says_so_and_nothing_of_its_own(daemon: Daemon, laptop: Running) -> None:
+    laptop.end(signal.SIGINT)
+    value = json.loads(ctl("--url", daemon.url("alice", "laptop"), "explain").stdout)
+    assert (value["rule"], value["sentence"]) == ("no_device", "no device is there")
+    assert [each["reason"] for each in value["devices"]] == ["gone"]
