@@ -87,14 +87,7 @@ def doctor(context: Context, wants_all: bool) -> None:
         for finding in findings:
             if finding["severity"] == "ok" and not wants_all:
                 continue
-            if output.is_json:
-                output.line(finding)
-            else:
-                colour = {"problem": "red", "warning": "yellow"}.get(finding["severity"], "green")
-                head = f"{finding['severity']:8}"
-                print(click.style(head, fg=colour) if output.has_colour else head, printable(finding["what"]))
-                if finding["advice"]:
-                    print(" " * 8, f"-> {printable(finding['advice'])}")
+            output.finding(finding)
         worse = sum(finding["severity"] != "ok" for finding in findings)
         if not output.is_json:
             output.note(f"{len(findings)} checks, {worse or 'none'} to look at" + ("" if wants_all else " (--all)"))
@@ -279,10 +272,10 @@ def snapshot(context: Context, wait: bool) -> None:
 
 
 @click.command()
-@click.argument("level", required=False, type=click.Choice(get_args(AdminLogLevel)))
+@click.argument("level", metavar="[LEVEL]", required=False, type=click.Choice(get_args(AdminLogLevel)))
 @click.pass_obj
 def loglevel(context: Context, level: str | None) -> None:
-    """Show the level of the daemon's log, or set it until a restart.
+    """Show the level of the daemon's log, or set it to LEVEL until a restart: debug, info, warning or error.
 
     A reload leaves a level that was set here as it is, and says so, unless log.level in the configuration has changed.
     Of a cluster the level is that of the one node that is asked.

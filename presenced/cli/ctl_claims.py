@@ -52,8 +52,8 @@ def claim() -> None:
 
 @claim.command("add")
 @click.argument("name")
-@click.argument("source", type=click.Choice(SOURCES))
-@click.argument("status", type=click.Choice(get_args(Status)))
+@click.argument("source", metavar="SOURCE", type=click.Choice(SOURCES))
+@click.argument("status", metavar="STATUS", type=click.Choice(get_args(Status)))
 @click.option(
     "--for",
     "for_ms",
@@ -62,7 +62,10 @@ def claim() -> None:
 )
 @click.pass_obj
 def add_claim(context: Context, name: str, source: Source, status: Status, for_ms: int | None) -> None:
-    """State a status until the claim ends. A claim of the same name is replaced."""
+    """State a status until the claim ends. A claim of the same name is replaced.
+
+    SOURCE is one of: call, manual, calendar. STATUS is one of: chat, online, away, xa, dnd, offline.
+    """
 
     async def work() -> int:
         until = None if for_ms is None else for_ms / 1000

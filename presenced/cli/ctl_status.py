@@ -38,7 +38,7 @@ def get(context: Context, users: tuple[str, ...]) -> None:
 
 
 @click.command("set")
-@click.argument("status", type=click.Choice(get_args(StatusRequest)))
+@click.argument("status", metavar="STATUS", type=click.Choice(get_args(StatusRequest)))
 @click.option("--text", help="A line of text to show with the status; an empty one clears the text.")
 @click.option("--emoji", help="An emoji to show with the status.")
 @click.option(
@@ -46,7 +46,10 @@ def get(context: Context, users: tuple[str, ...]) -> None:
 )
 @click.pass_obj
 def set_(context: Context, status: StatusRequest, text: str | None, emoji: str | None, for_ms: int | None) -> None:
-    """Set your status; `auto` leaves it to your devices again, and `offline` hides you.
+    """Set your status.
+
+    STATUS is one of: chat (free to talk), online, away, xa (away for long), dnd (do not disturb), offline (hides you),
+    auto (leaves it to your devices again).
 
     Watchers see the status while one of your devices is online. If none is, this command comes as the URL's device for
     a moment, and you are shown until the server's grace is over. Use `online` to stay.

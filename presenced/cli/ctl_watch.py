@@ -12,7 +12,7 @@ from presenced.cli.output import Output
 
 
 @click.command()
-@click.argument("users", nargs=-1, metavar="USER...")
+@click.argument("users", nargs=-1, metavar="[USER...]")
 @click.option("--channel", help="Watch the members of this channel instead of users.")
 @click.option("--contacts", is_flag=True, help="Watch all your contacts, also those whom you gain meanwhile.")
 @click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -52,6 +54,18 @@ def start() -> Iterator[Any]:
     yield start
     for one in running:
         one.kill()
+
+
+def commands_below(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """All commands without subcommands, each with what is typed for it."""
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        found = command.get_command(context, name)
+        assert found is not None
+        yield from commands_below(found, f"{path} {name}")
 
 
 KEYS = ["user", "status", "text", "emoji", "since_ms", "last_seen_ms", "device", "version"]
@@ -319,6 +333,14 @@ class TestErrors:
     )
     def test_the_exit_code_of_each_error(self, error: PresenceError, code: int) -> None:
         assert exits.exit_code(error) == code
+
+    def test_an_argument_has_a_short_name_and_its_help_the_words(self) -> None:
+        for path, one in commands_below(main, "presencectl"):
+            shown = " ".join(CliRunner().invoke(main, [*path.split()[1:], "--help"]).output.split())
+            for argument in one.params:
+                if isinstance(argument, click.Argument) and isinstance(argument.type, click.Choice):
+                    assert argument.metavar, f"{path}: {argument.name} is named by all its words"
+                    assert all(re.search(rf"\b{word}\b", shown) for word in argument.type.choices), path
 
     def test_the_help_lists_every_exit_code(self) -> None:
         shown = CliRunner().invoke(main, ["--help"]).output
