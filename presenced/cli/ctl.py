@@ -17,7 +17,7 @@ from presenced import __version__
 from presenced.cli import exits
 from presenced.cli.context import Context
 from presenced.cli.group import Commands
-from presenced.cli.output import Output
+from presenced.cli.output import Output, terminal_width
 from presenced.cli.target import Target
 
 OF_ADMINS = ("status", "doctor", "links", "kick", "drain", "snapshot", "loglevel", "top", "webhooks")
@@ -133,6 +133,7 @@ def _context(options: dict[str, Any], given: set[str], subcommand: str) -> Conte
     is_terminal = sys.stdout.isatty()
     is_json = options["as_json"] or not (is_terminal or options["as_text"])
     has_colour = is_terminal and not options["no_color"] and not os.environ.get("NO_COLOR")
+    width = terminal_width() if is_terminal else 0
     return Context(
         Target(
             options["url"] or "",
@@ -143,7 +144,7 @@ def _context(options: dict[str, Any], given: set[str], subcommand: str) -> Conte
             options["timeout"],
             options["as_user"],
         ),
-        Output(is_json=is_json, has_colour=has_colour, is_quiet=options["quiet"]),
+        Output(is_json=is_json, has_colour=has_colour, is_quiet=options["quiet"], width=width),
         options["as_json"],
         options["socket"],
         options["instance"],

@@ -7,6 +7,7 @@ them may act as a control sequence or as markup.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from presenced.characters import printable as printable
+from presenced.cli.wrapping import wrapped
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -23,12 +25,16 @@ if TYPE_CHECKING:
 
 _COLOURS = {"chat": "green", "online": "green", "away": "yellow", "xa": "yellow", "dnd": "red", "offline": None}
 
+_SEVERITIES = {"problem": "red", "warning": "yellow"}
 
 _PROSE = frozenset({"text", "payload", "name"})
 """Columns whose cells are sentences of people: those may be wrapped, a name or a time may not."""
 
 _PROSE_WIDTH = 16
 """The fewest columns of a terminal that a wrapped sentence gets."""
+
+_HANGING = 6
+"""How far the rest of a wrapped line of a page stands from the left: further than any line begins."""
 
 RECORD_TITLES = ("user", "status", "since", "device", "text")
 
@@ -42,12 +48,14 @@ class OutputRow(NamedTuple):
 
 
 class Output:
-    """Where and how a command prints; `is_json` for programs, else for people."""
+    """Where and how a command prints; `is_json` for programs, else for people. Sentences are wrapped at `width`, the
+    columns of the terminal; 0 = standard output is none, and a sentence is a line."""
 
-    def __init__(self, *, is_json: bool, has_colour: bool, is_quiet: bool) -> None:
+    def __init__(self, *, is_json: bool, has_colour: bool, is_quiet: bool, width: int = 0) -> None:
         self.is_json = is_json
         self.has_colour = has_colour
         self.is_quiet = is_quiet
+        self.width = width
 
     def records(self, records: Iterable[Record], *, note: str = "") -> None:
         """Several users. `note` is for people, after them."""
@@ -91,19 +99,35 @@ class Output:
         if self.is_json:
             self.line(value)
         else:
-            print(printable(sentence), flush=True)
+            print("\n".join(wrapped(printable(sentence), self.width)), flush=True)
 
     def page(self, value: dict[str, Any], lines: Iterable[str]) -> None:
         """A result that is read as a whole: `value` for programs, `lines` for people."""
         if self.is_json:
             self.line(value)
         else:
-            print("\n".join(printable(line) for line in lines), flush=True)
+            lines = [part for line in lines for part in wrapped(printable(line), self.width, _HANGING)]
+            print("\n".join(lines), flush=True)
+
+    def finding(self, value: dict[str, str]) -> None:
+        """Something that was looked at: how severe it is, what there is to say and what to do about it."""
+        if self.is_json:
+            self.line(value)
+            return
+        head = f"{value['severity']:8} "
+        lines = wrapped(head + printable(value["what"]), self.width, len(head))
+        if value["advice"]:
+            lines += wrapped(f"{' ' * len(head)}-> {printable(value['advice'])}", self.width, len(head) + 3)
+        if self.has_colour:
+            coloured = click.style(head[:-1], fg=_SEVERITIES.get(value["severity"], "green"))
+            lines[0] = coloured + lines[0].removeprefix(head[:-1])
+        print("\n".join(lines), flush=True)
 
     def note(self, sentence: str) -> None:
         """Something that a person may want to know and a program does not: to stderr, unless quiet."""
         if not self.is_quiet:
-            print(printable(sentence), file=sys.stderr, flush=True)
+            width = self.width if sys.stderr.isatty() else 0
+            print("\n".join(wrapped(printable(sentence), width)), file=sys.stderr, flush=True)
 
     def moment(self, sentence: str, status: str = "", at_ms: int = 0) -> None:
         """For people: something that happened at a wall time (0 = now), in the colour of a status."""
@@ -152,6 +176,19 @@ def _least_width(titles: Sequence[str], rows: Sequence[Sequence[Text]]) -> int:
         widest = max(len(title), *(cell.cell_len for cell in cells))
         width += min(widest, _PROSE_WIDTH) if title in _PROSE else widest
     return width
+
+
+def terminal_width() -> int:
+    """The columns of the terminal at standard output, or what COLUMNS says of them; 0 = unknown.
+
+    `shutil` has the same, and takes 5 ms to import."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isascii() and said.isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        return 0
 
 
 def json_text(value: object) -> str:

@@ -1,6 +1,7 @@
 """`presencectl top`: a screen that shows the daemon at work and is drawn again after each interval.
 
-`top_figures` computes the numbers. This module handles the terminal, the keys, and the time while the daemon is away.
+`top_figures` computes the numbers, and `top_screen` makes lines of them. This module handles the terminal, the keys,
+and the time while the daemon is away.
 """
 
 from __future__ import annotations
@@ -18,32 +19,14 @@ from typing import TYPE_CHECKING
 
 from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink, status_of
-from presenced.cli.output import Output, printable
-from presenced.cli.top_figures import (
-    HISTORY_MAX,
-    SORTS,
-    Look,
-    age,
-    bar,
-    compare,
-    log_text,
-    rate,
-    size,
-    sorted_watchers,
-    spark,
-    time_of,
-    to_json,
-)
+from presenced.cli.output import Output
+from presenced.cli.top_figures import HISTORY_MAX, SORTS, Look, compare, to_json
 from presenced.errors import ConnectionLost, RequestError, RequestTimeout
 from presenced.server.status import ServerStatus
 
 if TYPE_CHECKING:
-    from rich.console import Group, RenderableType
-    from rich.table import Table
+    from rich.console import Group
 
-WATCHERS_MAX = 20
-STATUSES = (("chat", "green"), ("online", "green"), ("away", "yellow"), ("xa", "yellow"), ("dnd", "red"))
-BAR_CELLS = 20
 SAMPLES_S = 1.0
 """The daemon keeps one sample for each second. With this interval, the bars start with those samples."""
 
@@ -149,82 +132,11 @@ class Top:
     def picture(self, width: int, height: int) -> Group:
         """The whole screen."""
         from rich.console import Group
-        from rich.text import Text
+
+        from presenced.cli.top_screen import Shown, screen
 
         assert self._look is not None
-        look = self._look
-        now = look.now
-        head = Text(f"presenced {now.version}  {now.state}  up {age(now.uptime_ms)}  pid {now.pid}", "bold")
-        if now.dev:
-            head.append("  DEVELOPMENT MODE", "bold yellow")
-        if self._away:
-            head = Text("the daemon is away, retrying", "bold red").append(f"  {printable(self._away)}", "not bold")
-        head.no_wrap, head.overflow = True, "ellipsis"
-        # If the numbers of each status do not fit beside the others, they get a line of their own.
-        is_split = width < 90 and height >= 20
-        parts: list[RenderableType] = [head, Text(""), self._figures(look, width, is_split), Text("")]
-        # The parts above take this many lines, with one for the keys.
-        room = min(WATCHERS_MAX, height - (20 if is_split else 19))
-        if now.slowest and room > 0:
-            parts += [self._watchers(look, room), Text("")]
-        else:
-            parts += [Text(f"{now.slow_watchers:,} slow watchers", "dim"), Text("")]
-        keys = f"q quit   s sort the watchers (now by {self._sort})"
-        parts.append(Text(keys, "dim", no_wrap=True, overflow="ellipsis"))
-        return Group(*parts)
-
-    def _figures(self, look: Look, width: int, is_split: bool) -> Table:
-        from rich.table import Table
-        from rich.text import Text
-
-        now = look.now
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="dim", no_wrap=True, min_width=10)
-        table.add_column(no_wrap=True, overflow="ellipsis")
-        row = _line_up
-        users = Text(f"{now.users_online:,} online of {now.users:,}")
-        statuses = Text()
-        for status, colour in STATUSES:
-            number = now.by_status.get(status, 0)
-            statuses.append(f"{number:,} {status}  ", colour if number else "dim")
-        statuses.rstrip()
-        if is_split:
-            table.add_row("users", users)
-            table.add_row("", statuses)
-        else:
-            table.add_row("users", users.append("   ").append(statuses))
-        table.add_row("", bar(now.users_online / max(1, now.users), BAR_CELLS))
-        table.add_row("devices", f"{now.devices_connected:,} connected, {now.devices_grace:,} in grace")
-        roles = ", ".join(f"{number:,} {role}" for role, number in now.links_by_role.items() if number)
-        table.add_row("links", f"{now.links:,} of {now.links_max:,}" + (f" ({roles})" if roles else ""))
-        table.add_row("", bar(now.links / max(1, now.links_max), BAR_CELLS))
-        cells = max(10, min(60, width - 40))
-        table.add_row("deliveries", row(f"{rate(look.deliveries_per_s)}/s", spark(self._deliveries, cells)))
-        table.add_row("changes", row(f"{rate(look.changes_per_s)}/s", f"frames in {rate(look.frames_per_s)}/s"))
-        table.add_row("out", row(f"{size(look.bytes_out_per_s)}/s", f"logins {rate(look.logins_per_s)}/s"))
-        turn = f"p50 {time_of(look.turn_p50_us)}  p99 {time_of(look.turn_p99_us)}"
-        table.add_row("turn", row(turn, spark(self._turns, cells)))
-        table.add_row("lag", row(f"p99 {time_of(look.lag_p99_us)}", f"{now.stalls:,} stalls"))
-        table.add_row("process", row(f"cpu {look.cpu_percent:.0f} %", f"{size(now.rss_bytes)} of memory"))
-        table.add_row("log", Text(log_text(now), "" if now.log is None or now.log.state == "ok" else "bold red"))
-        return table
-
-    def _watchers(self, look: Look, room: int) -> Table:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for title, sort in (("slow watcher", "name"), ("role", ""), ("owed", "owed"), ("slow for", "slow for")):
-            mark = " v" if sort == self._sort else ""
-            table.add_column(title + mark, justify="right" if sort in ("owed", "slow for") else "left", no_wrap=True)
-        for watcher in sorted_watchers(look.now.slowest, self._sort)[:room]:
-            cells = (printable(watcher.who), watcher.role, f"{watcher.held:,}", age(watcher.for_ms))
-            table.add_row(*[Text(cell) for cell in cells])
-        return table
-
-
-def _line_up(left: str, right: str) -> str:
-    return f"{left:24}{right}"
+        return Group(*screen(Shown(self._look, self._deliveries, self._turns, self._sort, self._away), width, height))
 
 
 class KeyPresses:

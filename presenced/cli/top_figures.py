@@ -112,18 +112,17 @@ def to_json(look: Look) -> dict[str, object]:
     }
 
 
-def log_text(now: ServerStatus) -> str:
-    """Log and snapshots in one line."""
+def log_pieces(now: ServerStatus) -> list[str]:
+    """What there is to say of log and snapshots."""
     log = now.log
     if log is None:
-        return "in memory only"
+        return ["in memory only"]
+    pieces = [f"{log.state} ({log.durability})", f"{log.pending_facts:,} facts wait", f"{size(log.log_bytes)} of log"]
     if log.snapshot_running:
-        told = "taking a snapshot"
-    elif log.snapshot_wall_ms:
-        told = f"snapshot {age(now.wall_ms - log.snapshot_wall_ms)} ago, {size(log.snapshot_bytes)}"
-    else:
-        told = "no snapshot yet"
-    return f"{log.state} ({log.durability}), {log.pending_facts:,} facts wait, {size(log.log_bytes)} of log, {told}"
+        return [*pieces, "taking a snapshot"]
+    if log.snapshot_wall_ms:
+        return [*pieces, f"snapshot {age(now.wall_ms - log.snapshot_wall_ms)} ago", size(log.snapshot_bytes)]
+    return [*pieces, "no snapshot yet"]
 
 
 def rate(per_s: float) -> str:

@@ -27,7 +27,7 @@ from presenced.cli.admin_link import AdminLink, cannot_connect
 from presenced.cli.status_sentence import status_sentence
 from presenced.errors import AuthError, ConnectionLost, RequestError, RequestTimeout
 from presenced.sync import connect, connect_service
-from tests.cli.commands import ENVIRONMENT, command, ctl
+from tests.cli.commands import ENVIRONMENT, command, ctl, on_terminal as shown_on_terminal
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon, StartDaemon
 from tests.support.healthy import HEALTHY, LOG, WALL_MS
@@ -71,6 +71,9 @@ class TestLooking:
             told = terminal.until("DEVELOPMENT MODE").replace("\r\n", " ")
             assert "serving for" in told and "1 user online (1 online), 1 device, 1 of" in told
             assert "state in memory only" in told
+            narrow = shown_on_terminal("--socket", admin_path, "status", env={"COLUMNS": "40"}).splitlines()
+            assert len(narrow) > 3 and all(len(line) <= 40 for line in narrow)
+            assert "1 user online (1 online), 1 device, 1 of" in " ".join(narrow)
             assert terminal.end() == 0
 
     def test_the_sentence(self) -> None:

@@ -18,7 +18,8 @@ from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink
 from presenced.cli.output import Output
 from presenced.cli.top import Top
-from presenced.cli.top_figures import age, bar, compare, log_text, rate, size, sorted_watchers, spark, time_of
+from presenced.cli.top_figures import age, bar, compare, log_pieces, rate, size, sorted_watchers, spark, time_of
+from presenced.cli.wrapping import columns
 from presenced.server.status import ServerStatus, SlowWatcher
 from presenced.sync import connect
 from tests.cli.commands import Running, ctl
@@ -108,21 +109,25 @@ class TestFigures:
         assert [age(value) for value in (-5, 12, 999, 61_999, 90_061_000)] == ["0ms", "12ms", "999ms", "1m1s", "1d1h"]
 
     def test_the_log(self) -> None:
-        assert log_text(HEALTHY) == "ok (always), 0 facts wait, 1.0 MiB of log, snapshot 5m ago, 4.0 MiB"
-        assert log_text(msgspec.structs.replace(HEALTHY, log=None)) == "in memory only"
-        for changes, says in (({"snapshot_running": True}, "taking a"), ({"snapshot_wall_ms": 0}, "no snapshot")):
+        pieces = ["ok (always)", "0 facts wait", "1.0 MiB of log", "snapshot 5m ago", "4.0 MiB"]
+        assert log_pieces(HEALTHY) == pieces
+        assert log_pieces(msgspec.structs.replace(HEALTHY, log=None)) == ["in memory only"]
+        for changes, says in (
+            ({"snapshot_running": True}, "taking a snapshot"),
+            ({"snapshot_wall_ms": 0}, "no snapshot yet"),
+        ):
             log = msgspec.structs.replace(LOG, **changes)
-            assert says in log_text(msgspec.structs.replace(HEALTHY, log=log))
+            assert says in log_pieces(msgspec.structs.replace(HEALTHY, log=log))
 
 
 class TestPicture:
-    def shown(self, status: ServerStatus, width: int = 100, height: int = 30) -> list[str]:
+    def shown(self, status: ServerStatus, width: int = 100, height: int = 30, away: str = "") -> list[str]:
         top = Top(AdminLink("/nowhere", 1), Output(is_json=False, has_colour=False, is_quiet=False), 1, None)
-        top._look = compare(None, status)
+        top._look, top._away = compare(None, status), away
         console = Console(file=io.StringIO(), width=width, height=height)
         console.print(top.picture(width, height))
         assert isinstance(console.file, io.StringIO)
-        return console.file.getvalue().splitlines()
+        return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
     def test_the_slowest_watchers_stand_in_it(self) -> None:
         lines = self.shown(msgspec.structs.replace(HEALTHY, slow_watchers=3, slowest=WATCHERS))
@@ -131,16 +136,40 @@ class TestPicture:
         assert [line.split()[0] for line in lines[at + 1 : at + 4]] == ["shop", "alice/\ufffd[2Jevil", "erin/tab"]
         assert not any("\x1b" in line for line in lines), "a name is no control sequence"
 
-    @pytest.mark.parametrize(("width", "height"), [(100, 30), (80, 24), (60, 20), (40, 18)])
+    @pytest.mark.parametrize(("width", "height"), [(100, 30), (80, 24), (60, 20), (40, 24), (40, 18)])
     def test_it_fits_the_screen(self, width: int, height: int) -> None:
-        many = [SlowWatcher(f"user{at}/tab", "user", at, at) for at in range(20)]
+        many = [SlowWatcher(f"user{at}@example.org/tab", "user", at, at) for at in range(20)]
         lines = self.shown(msgspec.structs.replace(HEALTHY, slow_watchers=500, slowest=many), width, height)
-        assert len(lines) <= height
-        assert lines[-1].startswith("q quit"), "the keys are still to be seen"
+        assert len(lines) <= height and max(map(len, lines)) <= width
+        assert lines[-1].startswith("q quit") and lines[-1].endswith("(now by owed)"), "the keys are still to be seen"
         labels = [line.split()[0] for line in lines if line.strip()]
         assert {"users", "devices", "links", "deliveries", "process"} <= set(labels), "no word is cut off"
-        if width >= 60:
-            assert any("0 dnd" in line for line in lines), "the numbers of all statuses fit"
+        for piece in ("0 dnd", "4 in grace", "1 service)", "frames in", "stalls", "MiB of memory", "snapshot 5m ago"):
+            assert any(piece in line for line in lines), f"{piece} is neither cut off nor broken"
+        assert "\u2026" not in "".join(lines), "nothing is cut"
+
+    def test_watchers_come_before_bars_and_names_are_what_is_cut(self) -> None:
+        wide = "\u754c" * 20
+        many = [SlowWatcher(f"{at}{wide}/tab", "service", 9_000 + at, 99_000) for at in range(20)]
+        lines = self.shown(msgspec.structs.replace(HEALTHY, slow_watchers=500, slowest=many), 40, 24)
+        at = next(number for number, line in enumerate(lines) if line.startswith("slow watcher"))
+        assert "owed v" in lines[at] and not any("\u2588" in line for line in lines)
+        assert len(lines) - 1 - at > 3 and all(line.endswith("1m39s") for line in lines[at + 1 : at + 4])
+        assert "9,019" in lines[at + 1] and "\u2026" in lines[at + 1] and columns(lines[at + 1]) == 40
+        assert any("\u2588" in line for line in self.shown(HEALTHY, 40, 30)), "with room there are bars"
+
+    @pytest.mark.parametrize(("width", "height"), [(30, 12), (20, 5), (10, 2), (3, 1)])
+    def test_a_screen_that_is_far_too_small(self, width: int, height: int) -> None:
+        lines = self.shown(msgspec.structs.replace(HEALTHY, slow_watchers=3, slowest=WATCHERS), width, height)
+        assert len(lines) <= max(height, 2) and max(map(len, lines)) <= width and lines[-1].startswith("q")
+
+    def test_the_reason_why_the_daemon_is_away_is_read_to_its_end(self) -> None:
+        lines = self.shown(HEALTHY, 40, 24, away="there is no admin socket at /run/presenced/admin.sock")
+        assert lines[:3] == [
+            "the daemon is away, retrying  there is",
+            "no admin socket at",
+            "/run/presenced/admin.sock",
+        ]
 
 
 class TestProgram:

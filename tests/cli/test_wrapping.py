@@ -1,0 +1,102 @@
+"""Sentences on a terminal: no word is cut in two, and a program's reader gets one line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from presenced.cli.output import Output, terminal_width
+from presenced.cli.wrapping import LEAST_WIDTH, columns, wrapped
+from tests.support.tiers import samples
+
+SENTENCE = "the log has 3 facts that wait, and the disk is full"
+
+
+def test_lines_end_between_words() -> None:
+    assert wrapped(SENTENCE, 24, 2) == ["the log has 3 facts that", "  wait, and the disk is", "  full"]
+    assert wrapped(SENTENCE, 51) == [SENTENCE], "just wide enough"
+    assert wrapped("  laptop  online  used", 20, 4) == ["  laptop  online", "    used"], "columns stay where they are"
+
+
+@pytest.mark.parametrize("width", [0, 1, LEAST_WIDTH - 1])
+def test_without_a_width_it_is_one_line(width: int) -> None:
+    assert wrapped(SENTENCE, width) == [SENTENCE]
+
+
+def test_a_word_that_is_too_long_stays_whole() -> None:
+    path = "/run/presenced/admin.socket.of.the.first.node"
+    assert wrapped(f"there is no {path} here", 20) == ["there is no", path, "here"]
+
+
+def test_wide_characters_take_two_columns() -> None:
+    assert columns("a\u754c") == 3
+    assert wrapped("\u754c\u754c\u754c\u754c \u754c\u754c\u754c\u754c \u754cx", 20) == [
+        "\u754c\u754c\u754c\u754c \u754c\u754c\u754c\u754c",
+        "\u754cx",
+    ]
+
+
+@settings(max_examples=samples(100))
+@given(st.lists(st.text("ab\u754c-", min_size=1, max_size=30), min_size=1), st.integers(LEAST_WIDTH, 60))
+def test_no_word_is_lost_or_broken(words: list[str], width: int) -> None:
+    lines = wrapped(" ".join(words), width, 3)
+    assert " ".join(lines).split() == words
+    assert all(columns(line) <= width or len(line.split()) == 1 for line in lines)
+
+
+def test_the_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "33")
+    assert terminal_width() == 33
+    for odd in ("", "0", "x", "\u0663"):
+        monkeypatch.setenv("COLUMNS", odd)
+        assert terminal_width() == 0, "standard output is no terminal here"
+
+
+class TestOutput:
+    def shown(self, capsys: pytest.CaptureFixture[str], width: int, *, has_colour: bool = False) -> str:
+        output = Output(is_json=False, has_colour=has_colour, is_quiet=False, width=width)
+        output.say({}, SENTENCE)
+        output.page({}, ["Devices", "  laptop  online  connected"])
+        output.finding({"severity": "problem", "what": SENTENCE, "advice": "free the disk, then look again"})
+        return capsys.readouterr().out
+
+    def test_sentences_pages_and_findings(self, capsys: Any) -> None:
+        assert self.shown(capsys, 24).splitlines() == [
+            "the log has 3 facts that",
+            "wait, and the disk is",
+            "full",
+            "Devices",
+            "  laptop  online",
+            "      connected",
+            "problem  the log has 3",
+            "         facts that",
+            "         wait, and the",
+            "         disk is full",
+            "         -> free the",
+            "            disk, then",
+            "            look again",
+        ]
+
+    def test_the_colour_of_a_finding_takes_no_columns(self, capsys: Any) -> None:
+        first = self.shown(capsys, 24, has_colour=True).splitlines()[6]
+        assert first == "\x1b[31mproblem \x1b[0m the log has 3"
+
+    def test_not_on_a_terminal_each_is_a_line(self, capsys: Any) -> None:
+        assert self.shown(capsys, 0).splitlines() == [
+            SENTENCE,
+            "Devices",
+            "  laptop  online  connected",
+            f"problem  {SENTENCE}",
+            "         -> free the disk, then look again",
+        ]
+
+    @pytest.mark.parametrize("is_terminal", [True, False])
+    def test_notes_are_wrapped_where_standard_error_is_a_terminal(
+        self, capsys: Any, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+    ) -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+        Output(is_json=False, has_colour=False, is_quiet=False, width=24).note(SENTENCE)
+        assert len(capsys.readouterr().err.splitlines()) == (3 if is_terminal else 1)
