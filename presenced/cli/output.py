@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from presenced.characters import printable as printable
-from presenced.cli.wrapping import wrapped
+from presenced.cli.text_lines import wrapped
 
 if TYPE_CHECKING:
     from rich.text import Text

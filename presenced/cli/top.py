@@ -133,10 +133,10 @@ class Top:
         """The whole screen."""
         from rich.console import Group
 
-        from presenced.cli.top_screen import Shown, screen
+        from presenced.cli.top_screen import TopView, screen
 
         assert self._look is not None
-        return Group(*screen(Shown(self._look, self._deliveries, self._turns, self._sort, self._away), width, height))
+        return Group(*screen(TopView(self._look, self._deliveries, self._turns, self._sort, self._away), width, height))
 
 
 class KeyPresses:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from rich.text import Text
 
 from presenced.cli.output import printable
+from presenced.cli.text_lines import wrapped
 from presenced.cli.top_figures import Look, age, bar, log_pieces, rate, size, sorted_watchers, spark, time_of
-from presenced.cli.wrapping import wrapped
 
 WATCHERS_MAX = 20
 STATUSES = (("chat", "green"), ("online", "green"), ("away", "yellow"), ("xa", "yellow"), ("dnd", "red"))
@@ -39,7 +39,7 @@ class _Row(NamedTuple):
     rank: int = _NEEDED
 
 
-class Shown(NamedTuple):
+class TopView(NamedTuple):
     """What is on the screen, besides its size."""
 
     look: Look
@@ -51,7 +51,7 @@ class Shown(NamedTuple):
     """Why the daemon could not be asked the last time; empty if it answered."""
 
 
-def screen(shown: Shown, width: int, height: int) -> list[Text]:
+def screen(shown: TopView, width: int, height: int) -> list[Text]:
     """The lines from the first to the one with the keys; none is wider or more than there is room for."""
     now = shown.look.now
     rows = [*_head(shown, width), _Row(Text(), _EMPTY), *_figures(shown, width), _Row(Text(), _EMPTY)]
@@ -83,7 +83,7 @@ def _fitted(rows: list[_Row], room: int) -> list[_Row]:
     return rows
 
 
-def _head(shown: Shown, width: int) -> list[_Row]:
+def _head(shown: TopView, width: int) -> list[_Row]:
     if shown.away:
         lines = wrapped(f"the daemon is away, retrying  {printable(shown.away)}", width)
         return [_Row(Text(line, "bold red")) for line in lines]
@@ -101,7 +101,7 @@ def _head(shown: Shown, width: int) -> list[_Row]:
 # --- figures ------------------------------------------------------------------------------------------------------
 
 
-def _figures(shown: Shown, width: int) -> list[_Row]:
+def _figures(shown: TopView, width: int) -> list[_Row]:
     look, now = shown.look, shown.look.now
     room = max(width - LABEL_COLUMNS, 1)
     rows: list[_Row] = []
@@ -172,7 +172,7 @@ def _lines(pieces: list[Text], width: int, between: str) -> list[Text]:
 # --- watchers -----------------------------------------------------------------------------------------------------
 
 
-def _watchers(shown: Shown, room: int, width: int) -> list[Text]:
+def _watchers(shown: TopView, room: int, width: int) -> list[Text]:
     """A table of the slow watchers. Where it is too wide, the role is left out, and then names are cut."""
     titles = [("slow watcher", "name"), ("role", ""), ("owed", "owed"), ("slow for", "slow for")]
     rows = [[title + (" v" if sort == shown.sort else "") for title, sort in titles]]

@@ -6,8 +6,9 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from presenced.config.faults import AdvisedFault, Fault
 from presenced.config.hosts import parse_address
-from presenced.config.kinds import AdvisedFault, Fault, ValueKind
+from presenced.config.kinds import ValueKind
 
 URL_BYTES_MAX = 2048
 ENGINE_PORT = 6379

@@ -21,6 +21,22 @@ class SettingsError(Exception):
         self.faults = faults
 
 
+class Fault(ValueError):
+    """What is wrong with a value, in words that follow it."""
+
+    def and_advice(self, allowed: str) -> str:
+        """The same with what can be given."""
+        return f"{self}; give {allowed}"
+
+
+class AdvisedFault(Fault):
+    """The same where the words say what to do as well: a list of what can be given would lead away from that."""
+
+    def and_advice(self, allowed: str) -> str:
+        """The words alone."""
+        return str(self)
+
+
 def concealed(text: str) -> str:
     """`text` without what stands before the host of a URL in it: a password may stand there, and the fault of a value
     that is refused for it goes to a terminal or a log."""

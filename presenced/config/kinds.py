@@ -14,7 +14,7 @@ from typing import Any
 
 from presenced.address import DEFAULT_PORT
 from presenced.config.durability import Durability
-from presenced.config.faults import SettingsError, did_you_mean, quoted, shown
+from presenced.config.faults import Fault, SettingsError, did_you_mean, quoted, shown
 from presenced.config.hosts import PORT_MAX, parse_address
 from presenced.durations import parse_duration_ms
 from presenced.limits import DURATION_MS_MAX
@@ -34,22 +34,6 @@ _SIZE = re.compile(r"([0-9]{1,16}) ?([A-Za-z]*)")
 _WHOLE = re.compile(r"-?[0-9]{1,40}")
 _OCTAL = re.compile(r"0?[0-7]{3}")
 _YES_NO = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-
-
-class Fault(ValueError):
-    """What is wrong with a value, in words that follow it."""
-
-    def and_advice(self, allowed: str) -> str:
-        """The same with what can be given."""
-        return f"{self}; give {allowed}"
-
-
-class AdvisedFault(Fault):
-    """The same where the words say what to do as well: a list of what can be given would lead away from that."""
-
-    def and_advice(self, allowed: str) -> str:
-        """The words alone."""
-        return str(self)
 
 
 class ValueKind(ABC):

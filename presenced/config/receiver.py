@@ -7,8 +7,8 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from presenced.config.faults import quoted, shown
-from presenced.config.kinds import Fault, ValueKind
+from presenced.config.faults import Fault, quoted, shown
+from presenced.config.kinds import ValueKind
 from presenced.core.rights import compiled
 
 URL_BYTES_MAX = 2048

@@ -25,10 +25,10 @@ from presenced.config.engine_rules import (
     tls_is_meant,
     users_have_passwords,
 )
-from presenced.config.faults import SettingsError
+from presenced.config.faults import Fault, SettingsError
 from presenced.config.hosts import is_loopback, parse_address
 from presenced.config.keys import BY_FIELD, KEYS
-from presenced.config.kinds import Fault, exact_duration
+from presenced.config.kinds import exact_duration
 from presenced.config.settings import Settings
 
 

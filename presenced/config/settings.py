@@ -11,9 +11,8 @@ from presenced import limits
 from presenced.address import DEFAULT_PORT
 from presenced.config.durability import Durability as Durability
 from presenced.config.engine_url import name_of
-from presenced.config.faults import SettingsError as SettingsError
+from presenced.config.faults import Fault, SettingsError as SettingsError
 from presenced.config.hosts import parse_address
-from presenced.config.kinds import Fault
 from presenced.config.times_by_kind import Graces, IdleTimes
 from presenced.core.policy import ChannelRule, EventsRule, Policy
 

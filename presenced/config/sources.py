@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from presenced.config.faults import concealed, did_you_mean, printable, quoted, shown
+from presenced.config.faults import Fault, concealed, did_you_mean, printable, quoted, shown
 from presenced.config.files import may_be_a_secret
 from presenced.config.key import ENV_PREFIX, Key
 from presenced.config.keys import BY_ENV, BY_NAME, KEYS, SECTIONS
-from presenced.config.kinds import CREDENTIAL, Choices, Fault, Int, Path
+from presenced.config.kinds import CREDENTIAL, Choices, Int, Path
 from presenced.config.times_by_kind import TimesByKind
 from presenced.config.toml_text import Document
 

@@ -6,7 +6,8 @@ from abc import abstractmethod
 from typing import Any, Generic, TypeVar
 
 from presenced.address import check_label
-from presenced.config.kinds import Fault, ValueKind, duration_ms, exact_duration
+from presenced.config.faults import Fault
+from presenced.config.kinds import ValueKind, duration_ms, exact_duration
 from presenced.durations import parse_duration_ms
 from presenced.errors import AddressError
 

@@ -17,9 +17,9 @@ from rich.console import Console
 from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink
 from presenced.cli.output import Output
+from presenced.cli.text_lines import columns
 from presenced.cli.top import Top
 from presenced.cli.top_figures import age, bar, compare, log_pieces, rate, size, sorted_watchers, spark, time_of
-from presenced.cli.wrapping import columns
 from presenced.server.status import ServerStatus, SlowWatcher
 from presenced.sync import connect
 from tests.cli.commands import Running, ctl

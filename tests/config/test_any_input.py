@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
 
 from presenced.config import KEYS, Key, SettingsError, load
+from presenced.config.faults import Fault
 from presenced.config.keys import BY_NAME
-from presenced.config.kinds import Fault
 from presenced.config.loader import take_survey
 from presenced.config.rules import broken_bounds, validate
 from tests.config.making import spelled, written

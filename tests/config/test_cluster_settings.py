@@ -13,8 +13,8 @@ from presenced.cli.config import concerns
 from presenced.cli.preflight import all_faults
 from presenced.config import Settings, SettingsError
 from presenced.config.engine_url import EngineParts, name_of, parse_engine
+from presenced.config.faults import Fault
 from presenced.config.keys import BY_NAME
-from presenced.config.kinds import Fault
 from presenced.config.loader import take_survey
 from presenced.server import engine_access
 from presenced.server.engine_access import engine_tls, faults_of_access, read_password

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from presenced.config.kinds import Fault
+from presenced.config.faults import Fault
 from presenced.config.receiver import Receiver, parse_receiver
 from tests.config.making import faults, loaded
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from presenced.cli.output import Output, terminal_width
-from presenced.cli.wrapping import LEAST_WIDTH, columns, wrapped
+from presenced.cli.text_lines import LEAST_WIDTH, columns, wrapped
 from tests.support.tiers import samples
 
 SENTENCE = "the log has 3 facts that wait, and the disk is full"
