@@ -103,8 +103,8 @@ class Roster:
         return Contact(contact) if isinstance(contact, int) else contact
 
     def put(self, name: str, contact: Contact, asked: int) -> None:
-        """This is known of the contact from now on. `asked`: when the contact asked to see the user, if that is new.
-        O(1)."""
+        """This is known of the contact from now on. `asked`: when the contact asked to see the user; 0 = as is known,
+        if it is. O(1)."""
         before, flags = self.flags(name), contact.flags
         # Taken out first: the key is the name as the other user has it, who may not have been known before.
         self.contacts.pop(name, None)
@@ -138,6 +138,14 @@ class Roster:
             elif self._is_in_order:
                 self._is_in_order = asked >= next(reversed(self._asking.values()))
             self._asking[name] = asked
+        elif asked:
+            self.note_asked(name, asked)
+
+    def note_asked(self, name: str, asked: int) -> None:
+        """Who decides it says that the contact, if they ask to see the user, did so then. O(1)."""
+        if self._asking is not None and self._asking.get(name, asked) != asked:
+            self._asking[name] = asked
+            self._is_in_order = len(self._asking) == 1
 
     # --- what a client may have missed ------------------------------------------------------------------------
 

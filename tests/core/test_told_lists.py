@@ -229,6 +229,32 @@ def test_who_asks_is_in_order_of_time_in_whichever_order_that_is_told(world: Wor
     assert roster.asking is None and roster.last_asked == 0
 
 
+def test_who_asks_is_in_the_order_that_the_node_which_decides_it_tells(world: World) -> None:
+    """It may have learned of the requests in another order than this one, and all are to have one."""
+
+    def asks(name: str, asked: int, note: str = "") -> ContactSet:
+        return ContactSet(name, "anna", ASKED, ASKS, 30, 30, None, ContactSide(note=note, asked=asked))
+
+    Copies(world.engine).apply([asks("bob", 10), asks("cy", 20), asks("di", 30)], world.now_ms)
+    Copies(world.engine).apply([asks("bob", 25), asks("di", 5, "another note")], world.now_ms)
+    roster = world.user("anna").contacts
+    assert roster is not None and roster.asking == {"di": 5, "cy": 20, "bob": 25}
+    assert list(roster.asking) == ["di", "cy", "bob"] and roster.last_asked == 25
+
+
+def test_the_list_of_who_is_asked_says_who_asked_first(world: World) -> None:
+    """The lists of those who ask do not, and may come before it."""
+    offered(world, "cy", 100, {"anna": ASKED})
+    sides = [(0, ContactSide(note="first", asked=10)), (1, ContactSide(note="second", asked=20))]
+    fact = ContactsKept("anna", ["bob", "cy"], [ASKS, ASKS], 100, sides)
+    Copies(world.engine).decide_pairs("anna", [fact], world.now_ms, says_all=True)
+    world.turn()
+    roster = world.user("anna").contacts
+    assert roster is not None and list((roster.asking or {}).items()) == [("bob", 10), ("cy", 20)]
+    said = world.log.facts[-1]
+    assert isinstance(said, ContactsSet) and said.sides == [(place, side, None) for place, side in sides]
+
+
 @pytest.mark.parametrize("knew", [False, True])
 def test_a_list_keeps_its_version_where_a_block_hides_a_request_from_it(world: World, knew: bool) -> None:
     if knew:

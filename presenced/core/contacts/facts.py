@@ -114,3 +114,11 @@ def contact_of(flags: int, side: ContactSide | None) -> tuple[Contact, int]:
     if side is None:
         return Contact(flags), 0
     return Contact(flags, side.name, side.groups, side.note), side.asked
+
+
+def take_up_side(roster: Roster, name: str, flags: int, side: ContactSide | None) -> None:
+    """The list has what a fact says of the contact. O(1)."""
+    if side is None and not flags & ASKS:
+        roster.put_flags(name, flags)
+    else:
+        roster.put(name, *contact_of(flags, side))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from presenced.core.contacts.facts import Pair, contact_of, fact_of, joint_fact_of
+from presenced.core.contacts.facts import Pair, contact_of, fact_of, joint_fact_of, take_up_side
 from presenced.core.contacts.news import ContactNews, shown
 from presenced.core.ledger import Ledger
 from presenced.core.model import User
@@ -191,14 +191,20 @@ class Pairs:
 
     def _put(self, user: User, name: str, contact: Contact, version: int | None = None, asked: int = 0) -> _Told:
         """Write one side. Its list gets this version, or the next one, if its user sees a change; with 0 it keeps the
-        one that it has, since who decides it has seen none. O(1)."""
+        one that it has, since who decides it has seen none. `asked`: when the contact asked, as another node says; 0 =
+        now, if that is new. O(1)."""
         old = contact_in(user, name)
         if old == contact:
+            if asked and user.contacts is not None:
+                # The node that decides it has been told otherwise than this one, and all are to have one order.
+                user.contacts.note_asked(name, asked)
             return _Told(user, name, old, contact, 0)
         roster = self.roster(user)
+        if not asked and not old.flags & ASKS:
+            asked = max(self._ledger.version, roster.last_asked + 1)
         self.contacts += contact.is_listed - old.is_listed
         self.requests += (contact.flags & ASKS != 0) - (old.flags & ASKS != 0)
-        roster.put(name, contact, asked or max(self._ledger.version, roster.last_asked + 1))
+        roster.put(name, contact, asked)
         if shown(user, name, old) == shown(user, name, contact):
             version = 0
         else:
@@ -271,12 +277,12 @@ class Pairs:
         if other is None and other_flags:
             other = users.new(name)
         if other is None:
-            _take_up_side(self.roster(user), name, flags, side)
+            take_up_side(self.roster(user), name, flags, side)
             return None
         # The name as its user has it: one object for all lists that it is in.
-        _take_up_side(self.roster(user), other.name, flags, side)
+        take_up_side(self.roster(user), other.name, flags, side)
         if other_flags or other.contacts is not None:
-            _take_up_side(self.roster(other), user.name, other_flags, other_side)
+            take_up_side(self.roster(other), user.name, other_flags, other_side)
         return other
 
     def take_up_flags(self, user: User, contacts: Sequence[str], flags: Sequence[int], version: int) -> None:
@@ -307,7 +313,7 @@ class Pairs:
         awake, roster = self._users.awake, self.roster(user)
         for place, (name, mine) in enumerate(zip(contacts, flags, strict=True)):
             other = awake(name)
-            _take_up_side(roster, name if other is None else other.name, mine, sides.get(place))
+            take_up_side(roster, name if other is None else other.name, mine, sides.get(place))
         return roster
 
     def drop_side(self, user: User) -> None:
@@ -327,13 +333,6 @@ class Pairs:
         asleep = self._users.dormants.tally
         self.contacts = sum(roster.listed for roster in rosters) + asleep.contacts
         self.requests = sum(len(roster.asking or ()) for roster in rosters) + asleep.requests
-
-
-def _take_up_side(roster: Roster, name: str, flags: int, side: ContactSide | None) -> None:
-    if side is None and not flags & ASKS:
-        roster.put_flags(name, flags)
-    else:
-        roster.put(name, *contact_of(flags, side))
 
 
 def _is_plain(user: User | None, name: str) -> bool:

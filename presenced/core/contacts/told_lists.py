@@ -59,6 +59,10 @@ class ToldLists:
                     self._decide(now_ms, user, name, contact_of(flags, sides.get(place))[0], fact.version)
             finally:
                 self._pairs.number_from(None)
+            for place, side in sides.items():
+                if side.asked:
+                    # The list of who asks may have come before this one, and does not say when they did.
+                    roster.note_asked(fact.contacts[place], side.asked)
             roster.move_to(fact.version)
         if (says_all or is_newer) and user.contacts is not None:
             names = {**dict.fromkeys(fact.contacts), **user.contacts.contacts}
