@@ -57,6 +57,8 @@ class LinkFrame(NodeMessageBase, tag=2):
     round: int
     number: int
     payload: bytes
+    said_ms: int = 0
+    """As in `LinkLost`, if it says what was heard of devices."""
 
 
 class LinkLost(NodeMessageBase, tag=3):
@@ -65,6 +67,8 @@ class LinkLost(NodeMessageBase, tag=3):
     link: int
     age_ms: int
     """How long ago its last frame came."""
+    said_ms: int = 0
+    """Wall time at which its node says this, which may wait for the engine for long; 0 = it is not known."""
 
 
 class LinkBeats(NodeMessageBase, tag=4):
@@ -72,6 +76,8 @@ class LinkBeats(NodeMessageBase, tag=4):
     on."""
 
     beats: list[int]
+    said_ms: int = 0
+    """As in `LinkLost`."""
 
 
 class LinkRenewed(NodeMessageBase, tag=5):

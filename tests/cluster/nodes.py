@@ -15,7 +15,7 @@ from presenced.cluster.log.entries import OF_PAIRS, decode_facts, for_others
 from presenced.core import invariants
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
-from presenced.core.model import Edge, Session
+from presenced.core.model import Device, Edge, Session
 from presenced.core.parts.schedules import no_calendar
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
@@ -437,6 +437,19 @@ class Cluster:
         for node in self.living:
             invariants.check(node.engine)
             assert not [session for session in node.engine.obligations.asking]
+
+
+def cluster(count: int = 2, **homes: int) -> Cluster:
+    """Nodes, and users with these homes."""
+    made = Cluster(count)
+    made.settle(**homes)
+    return made
+
+
+def device(node: Node, address: str) -> Device:
+    """The device as the node knows it."""
+    user, _, device_id = address.partition("/")
+    return node.engine.users[user].devices[device_id]
 
 
 def check_whole(node: Node) -> None:

@@ -32,21 +32,9 @@ from presenced.wire.messages import (
     Taken,
     Watch,
 )
-from tests.cluster.nodes import Cluster, Link, Node
+from tests.cluster.nodes import Cluster, Link, Node, cluster, device
 
 MINUTE_MS = 60_000
-
-
-def cluster(count: int = 2, **homes: int) -> Cluster:
-    """Nodes, and users with these homes."""
-    made = Cluster(count)
-    made.settle(**homes)
-    return made
-
-
-def device(node: Node, address: str):  # type: ignore[no-untyped-def]
-    user, _, device_id = address.partition("/")
-    return node.engine.users[user].devices[device_id]
 
 
 def status(node: Node, user: str) -> str:

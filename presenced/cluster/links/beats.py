@@ -113,6 +113,7 @@ class GatheredBeats(Part):
 
     def _send(self, heard: dict[Relay, tuple[int, bool]], now_ms: int) -> None:
         by_node: dict[NodeKey, list[int]] = {}
+        said_ms = self._engine.clock.wall_ms(now_ms)
         for relay, (heard_ms, says_idle) in heard.items():
             own = relay.own_device
             if own is None or own.home == NOWHERE:
@@ -123,6 +124,6 @@ class GatheredBeats(Part):
             beats = by_node.setdefault(own.home, [])
             beats += (relay.link, now_ms - heard_ms, -1 if idle_ms is None else idle_ms)
             if len(beats) >= 3 * BEATS_PER_MESSAGE:
-                self._relays.send(own.home, LinkBeats(by_node.pop(own.home)))
+                self._relays.send(own.home, LinkBeats(by_node.pop(own.home), said_ms))
         for node, beats in by_node.items():
-            self._relays.send(node, LinkBeats(beats))
+            self._relays.send(node, LinkBeats(beats, said_ms))

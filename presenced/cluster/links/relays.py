@@ -28,7 +28,7 @@ from presenced.core.model import Session
 from presenced.core.part import Part
 from presenced.core.replies import refuse
 from presenced.wire.codec import encode
-from presenced.wire.messages import Bye, ClientMessage, TakenWhy
+from presenced.wire.messages import Beats, Bye, ClientMessage, TakenWhy
 
 
 class Relays(Part):
@@ -177,7 +177,11 @@ class Relays(Part):
         if number:
             message = msgspec.structs.replace(message, id=number)
         current = self.open(relay, node)
-        self.send(node, LinkFrame(relay.link, current, number, encode(message)))
+        said_ms = self._wall_ms() if isinstance(message, Beats) else 0
+        self.send(node, LinkFrame(relay.link, current, number, encode(message), said_ms))
+
+    def _wall_ms(self) -> int:
+        return self._engine.clock.wall_ms(self._engine.ledger.now_ms)
 
     def send_bye(self, relay: Relay) -> None:
         """The link says bye. Its own device leaves, and what it holds is in grace as when it is lost."""
@@ -186,7 +190,7 @@ class Relays(Part):
             if relay.own_device is not None and relay.own_device.home == node:
                 self.send_frame(relay, node, Bye())
             else:
-                self.send(node, LinkLost(relay.link, 0))
+                self.send(node, LinkLost(relay.link, 0, self._wall_ms()))
 
     def send_renewed(self, relay: Relay) -> None:
         """The link has another token."""
@@ -212,8 +216,9 @@ class Relays(Part):
         if relay is None:
             return
         if not relay.has_said_bye:
+            lost = LinkLost(relay.link, max(0, now_ms - session.heard_ms), self._engine.clock.wall_ms(now_ms))
             for node in relay.rounds:
-                self.send(node, LinkLost(relay.link, max(0, now_ms - session.heard_ms)))
+                self.send(node, lost)
         for node in list(relay.rounds):
             self.note_closed(relay, node)
         relay.own_device = None

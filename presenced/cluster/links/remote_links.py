@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from presenced.cluster.links.held_devices import HelloPositions, hold_again, is_overtaken, return_terms
+from presenced.cluster.links.held_devices import LATE_MS, HelloPositions, hold_again, is_overtaken, return_terms
 from presenced.cluster.links.routing import Destination, destination_of
 from presenced.cluster.messages import (
     EndLink,
@@ -36,7 +36,7 @@ from presenced.core.replies import refuse
 from presenced.core.requests import Requests
 from presenced.errors import RequestError
 from presenced.wire.codec import BadMessage, decode_client, encode
-from presenced.wire.messages import Hello
+from presenced.wire.messages import Beats, Hello
 
 log = logging.getLogger("presenced")
 
@@ -148,12 +148,12 @@ class RemoteLinks:
         message: LinkHello | LinkFrame | LinkLost | LinkBeats | LinkRenewed | HeldAgain,
         now_ms: int,
     ) -> None:
-        """A message of a node about its links. O(what it says)."""
+        """A message of a node about its links. O(what it says), or O(devices of the link) if it has waited for long."""
         of_node = self._by_node.get(sender, {})
         if type(message) is LinkHello:
             self._open(of_node.get(message.link), sender, message, now_ms)
         elif isinstance(message, LinkBeats):
-            self._beat(of_node, message.beats, now_ms)
+            self._beat(of_node, message, now_ms)
         elif type(message) is LinkFrame:
             self._handle(of_node.get(message.link), sender, message, now_ms)
         else:
@@ -162,7 +162,13 @@ class RemoteLinks:
                 # It was ended here meanwhile, and its node is about to be told.
                 return
             if type(message) is LinkLost:
-                self._lose(link, now_ms - message.age_ms, now_ms)
+                waited_ms = self._waited_ms(message.said_ms, now_ms)
+                heard_ms = now_ms - message.age_ms - waited_ms
+                if waited_ms:
+                    # What it said of these last may have waited as long.
+                    for device in (link.session.refs or {}).values():
+                        self._engine.leases.heard_at(device, min(device.heard_ms, heard_ms))
+                self._lose(link, heard_ms, now_ms)
             elif type(message) is LinkRenewed:
                 # When the token ends is for its node to see.
                 self._engine.sessions.renew(now_ms, link.session, 0, message.rights, message.issued_ms)
@@ -246,6 +252,8 @@ class RemoteLinks:
                 self.send(sender, Returned(message.link, message.number))
             return
         try:
+            if isinstance(said, Beats):
+                said = _idle_longer(said, self._waited_ms(message.said_ms, now_ms))
             self._requests.handle(self._engine, session, now_ms, said)
         except Exception:
             link.fail(now_ms)
@@ -258,9 +266,16 @@ class RemoteLinks:
             return all(self._homes.home_of(name) in (self._homes.me, NOWHERE) for name in way.users)
         return way.where != "registrar" or self._homes.registrar == self._homes.me
 
-    def _beat(self, of_node: dict[int, RemoteLink], beats: list[int], now_ms: int) -> None:
-        engine = self._engine
-        for number, age_ms, idle_ms in zip(beats[::3], beats[1::3], beats[2::3], strict=True):
+    def _waited_ms(self, said_ms: int, now_ms: int) -> int:
+        """How long what a node said at this wall time has waited for the engine. O(1)."""
+        waited_ms = self._engine.clock.wall_ms(now_ms) - said_ms
+        return waited_ms if said_ms and waited_ms > LATE_MS else 0
+
+    def _beat(self, of_node: dict[int, RemoteLink], message: LinkBeats, now_ms: int) -> None:
+        engine, beats = self._engine, message.beats
+        waited_ms = self._waited_ms(message.said_ms, now_ms)
+        for number, told_ms, idle_ms in zip(beats[::3], beats[1::3], beats[2::3], strict=True):
+            age_ms = told_ms + waited_ms
             link = of_node.get(number)
             device = link.session.device if link is not None else None
             if link is None or device is None:
@@ -307,3 +322,12 @@ class RemoteLinks:
                     self._lose(link, heard_ms, now_ms)
             if not links:
                 self._lost.popleft()
+
+
+def _idle_longer(message: Beats, waited_ms: int) -> Beats:
+    """The same of persons who have been idle for so long besides. O(devices)."""
+    if not waited_ms:
+        return message
+    beats = message.beats.copy()
+    beats[1::2] = [idle_ms + waited_ms if idle_ms >= 0 else -1 for idle_ms in beats[1::2]]
+    return Beats(beats)
