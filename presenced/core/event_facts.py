@@ -125,6 +125,8 @@ class FollowerSet(FactBase, tag=34):
     at_ms: int
     taken_ms: int = 0
     """Wall time at which the link that follows took the name, and later than that of the link before; 0 = not said."""
+    taken_by: int = 0
+    """The number of the server that this link is on: of two with one time the larger one has the name."""
 
 
 class FollowerForgotten(FactBase, tag=35):
@@ -134,6 +136,7 @@ class FollowerForgotten(FactBase, tag=35):
     name: str
     taken_ms: int = 0
     """As in `FollowerSet`: of the last link that is known to have followed under the name."""
+    taken_by: int = 0
 
 
 EventFact = (

@@ -328,6 +328,20 @@ def test_of_two_links_that_take_a_name_while_their_nodes_do_not_hear_of_each_oth
     assert [times_lost(link) for link in (first, second)] == [1, 1]
 
 
+def test_of_two_links_that_take_a_name_in_one_moment_all_nodes_say_the_same_which_has_it() -> None:
+    town = Town("a", "b", "c")
+    links = {node.node.me: node.open("app", role="service") for node in town.nodes}
+    town.pause(*town.nodes)
+    for link in links.values():
+        link.say(Follow(link.next_id(), 0, 0, "audit"))
+    town.resume()
+    town.advance(5, 5)
+    largest = max(links)
+    assert {node: times_lost(link) for node, link in links.items()} == {node: int(node != largest) for node in links}
+    stamps = {(one.taken_ms, one.taken_by) for node in town.nodes for one in node.engine.followers.all()}
+    assert {taken_by for _, taken_by in stamps} == {largest} and len(stamps) == 1
+
+
 def test_a_name_that_is_forgotten_on_one_node_is_forgotten_on_the_node_where_it_is_followed() -> None:
     a, b = (town := Town("a", "b", "c")).nodes[:2]
     first, second = a.open("app", role="service"), b.open("app", role="service")

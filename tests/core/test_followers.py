@@ -419,6 +419,20 @@ def test_what_another_server_says_of_a_link_that_lost_the_name_changes_nothing()
     assert listed(world) == []
 
 
+def test_of_two_servers_that_gave_the_name_in_one_moment_the_larger_counts_whoever_says_so_first() -> None:
+    world, app, link = stage()
+    for word in "abc":
+        text(app, word)
+    link.lose()
+    world.turn()
+    [kept] = world.engine.followers.all()
+    for seq, server in ((2, 7), (1, 5), (3, 9), (2, 7)):
+        fact = FollowerSet(kept.user, kept.name, kept.epoch, seq, kept.at_ms, kept.taken_ms, server)
+        world.engine.events.take_told(fact, world.now_ms)
+    world.engine.events.take_told(FollowerForgotten(kept.user, kept.name, kept.taken_ms, 8), world.now_ms)
+    assert [info.seq for info in listed(world)] == [3]
+
+
 def test_a_server_of_before_takes_the_name_from_nobody() -> None:
     world, app, link = stage()
     text(app, "a")

@@ -98,6 +98,7 @@ class Node:
         engine.positions.share(self.horizon)
         engine.leases.share_inputs()
         engine.erasures.share()
+        engine.followers.share(key)
         engine.copied_records.note_by(self.horizon.note)
         engine.events.share_by(self._share)
 

@@ -4,8 +4,8 @@ A position is saved at most once a second. Who comes back after a kill is told a
 second: at least once.
 
 Where several servers have the same events, a name is still followed by one link: each link that takes it is stamped
-with a time that is later than that of the one before, and of two links on two servers the later one has it. Of two that
-take it within the same millisecond both go on until the next one comes.
+with a time that is later than that of the one before, and of two links on two servers the later one has it; within one
+millisecond the one on the server with the larger number.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from presenced.limits import FOLLOWER_SAVE_MS, FOLLOWERS_MAX, FOLLOWERS_PER_USER
 class Follower:
     """Who follows under a name of its own."""
 
-    __slots__ = ("at_ms", "epoch", "is_new", "link", "name", "seq", "taken_ms", "user")
+    __slots__ = ("at_ms", "epoch", "is_new", "link", "name", "seq", "taken_by", "taken_ms", "user")
 
     def __init__(self, user: str, name: str, epoch: int, seq: int, at_ms: int) -> None:
         self.user = user
@@ -37,6 +37,8 @@ class Follower:
         """Wall time at which it said so."""
         self.taken_ms = 0
         """The stamp of the last link that is known to have followed under the name, here or on another server."""
+        self.taken_by = 0
+        """The number of that server; 0 = it is the only one, or is not known."""
         self.link: Session | None = None
         """The session that follows under the name now."""
         self.is_new = False
@@ -57,6 +59,11 @@ class Followers(Part):
         """When a position may be saved next."""
         self._clock = clock
         self._ledger = ledger
+        self._server = 0
+
+    def share(self, server: int) -> None:
+        """Other servers have the same followers, and each has a number of its own: this one has this."""
+        self._server = server
 
     def __len__(self) -> int:
         return self._count
@@ -100,6 +107,7 @@ class Followers(Part):
             self.end_link(before)
         follower.link = session
         follower.taken_ms = max(self._clock.wall_ms(now_ms), follower.taken_ms + 1)
+        follower.taken_by = self._server
         self.by_session[session] = follower
         self._unsaved[follower] = None
         self._save(follower)
@@ -126,7 +134,7 @@ class Followers(Part):
         """There is no such follower any longer; returns it, if there was one. O(1)."""
         follower = self._remove(user, name)
         if follower is not None:
-            self._ledger.add(FollowerForgotten(user, name, follower.taken_ms))
+            self._ledger.add(FollowerForgotten(user, name, follower.taken_ms, follower.taken_by))
         return follower
 
     def take_told(self, fact: FollowerSet | FollowerForgotten) -> Session | None:
@@ -139,7 +147,7 @@ class Followers(Part):
                 self._restore_forgotten(fact)
             return None
         if follower is not None and link is not None:
-            if fact.taken_ms <= follower.taken_ms:
+            if _stamp(fact) <= _stamp(follower):
                 return None
             self._unsaved.pop(follower, None)
             self.end_link(link)
@@ -222,7 +230,7 @@ class Followers(Part):
     def _restore(self, fact: FollowerSet) -> None:
         if not self._is_late(fact):
             follower = self._set(fact.user, fact.name, fact.epoch, fact.seq, fact.at_ms)
-            follower.taken_ms = max(follower.taken_ms, fact.taken_ms)
+            follower.taken_ms, follower.taken_by = max(_stamp(follower), _stamp(fact))
 
     def _restore_forgotten(self, fact: FollowerForgotten) -> None:
         if not self._is_late(fact):
@@ -231,7 +239,7 @@ class Followers(Part):
     def _is_late(self, fact: FollowerSet | FollowerForgotten) -> bool:
         """Another link has taken the name since, and this was said without knowing of it."""
         follower = self.get(fact.user, fact.name)
-        return follower is not None and 0 < fact.taken_ms < follower.taken_ms
+        return follower is not None and (0, 0) < _stamp(fact) < _stamp(follower)
 
     def check(self, users: Iterable[User]) -> None:
         """See `Part`."""
@@ -243,5 +251,10 @@ class Followers(Part):
         assert all(self.by_session.get(one.link) is one for one in every if one.link is not None)
 
 
+def _stamp(one: Follower | FollowerSet | FollowerForgotten) -> tuple[int, int]:
+    return one.taken_ms, one.taken_by
+
+
 def _fact(follower: Follower) -> FollowerSet:
-    return FollowerSet(follower.user, follower.name, follower.epoch, follower.seq, follower.at_ms, follower.taken_ms)
+    one = follower
+    return FollowerSet(one.user, one.name, one.epoch, one.seq, one.at_ms, one.taken_ms, one.taken_by)
