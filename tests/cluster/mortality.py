@@ -117,6 +117,9 @@ class Mortality:
         if not self.watcher.is_open:
             self.heard = 0
             self.watcher = self.any_ready().dial("watcher/screen")
+            if not self.watcher.is_open:
+                # The node has ended by what it read first.
+                return
             self.watcher.say(Watch(self.watcher.next_id(), list(WATCHED)))
 
     def some(self, *ways: Callable[[], None]) -> None:
