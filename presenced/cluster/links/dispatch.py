@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from presenced.cluster.links.addressee import OWN_IF_EMPTY, is_meant, named
+from presenced.cluster.links.device_beats import DeviceBeats
 from presenced.cluster.links.refusals import FULL, NOT_ANSWERED, NOT_SENT, RETRY_MS
 from presenced.cluster.links.relay import Errand, HeldElsewhere, Relay, RouteParts
 from presenced.cluster.links.relays import Relays
@@ -56,7 +57,15 @@ BID_TOGETHER: Final = 1_000
 class Dispatch:
     """Handles messages of links in order."""
 
-    def __init__(self, engine: Engine, requests: Requests, homes: HomesPort, bids: BidsPort, relays: Relays) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        requests: Requests,
+        homes: HomesPort,
+        bids: BidsPort,
+        relays: Relays,
+        device_beats: DeviceBeats,
+    ) -> None:
         self.forwarded = 0
         """Requests that were sent to other nodes, counted for the operator."""
         self.given_up = 0
@@ -66,6 +75,7 @@ class Dispatch:
         self._homes = homes
         self._bids = bids
         self._relays = relays
+        self._device_beats = device_beats
         self._deadlines: DelayQueue[tuple[Relay, Errand]] = DelayQueue(PATIENCE_MS)
         self._openings: DelayQueue[tuple[Relay, Errand]] = DelayQueue(ATTACHED_MS)
         self._settle: Callable[[Relay, int], object] | None = None
@@ -159,7 +169,8 @@ class Dispatch:
         if way.where == "bye":
             if relay.under_way:
                 return False
-            self._relays.send_bye(relay)
+            self._device_beats.flush(relay, now_ms)
+            self._relays.send_bye(relay, now_ms)
             return self._do(relay, request, now_ms)
         if way.where == "refs":
             return self._go_by_refs(relay, request, way, now_ms)
@@ -224,6 +235,9 @@ class Dispatch:
         own = relay.own_device
         if relay.session.role != "user" and not (own is not None and own.home == node):
             message = named(relay, message)
+        if isinstance(message, Attach | Detach):
+            refs = [message.ref] if message.ref else relay.refs_of(message.user, message.device)
+            self._device_beats.forget(relay, refs)
         if not hasattr(message, "id"):
             self._relays.send_frame(relay, node, message)
             self._relays.done_with(relay, request)
@@ -264,7 +278,7 @@ class Dispatch:
         here = parts.pop(self._homes.me, None)
         for node, part in parts.items():
             self.forwarded += 1
-            self._relays.send_frame(relay, node, Beats(part))
+            self._device_beats.tell(relay, node, part, now_ms)
         self._relays.done_with(relay, request)
         if here is not None or not parts:
             self._requests.handle(self._engine, relay.session, now_ms, Beats(here or []))

@@ -12,6 +12,7 @@ from typing import Final
 
 from presenced.cluster.links.answers import Answers
 from presenced.cluster.links.beats import GatheredBeats
+from presenced.cluster.links.device_beats import DeviceBeats
 from presenced.cluster.links.dispatch import Dispatch
 from presenced.cluster.links.far_devices import FarDevices
 from presenced.cluster.links.held_devices import HelloPositions
@@ -67,7 +68,8 @@ class Forwarding:
         self._conduit = conduit
         self.relays = Relays(engine, homes, conduit)
         self._positions = HelloPositions()
-        self.dispatch = Dispatch(engine, requests, homes, bids, self.relays)
+        self.device_beats = DeviceBeats(engine, self.relays)
+        self.dispatch = Dispatch(engine, requests, homes, bids, self.relays, self.device_beats)
         self.beats = GatheredBeats(engine, self.relays)
         self._own_devices = OwnDevices(engine, homes, bids, self.relays, self.dispatch, self.beats, self._positions)
         self.dispatch.settle_by(self._own_devices.settle)
@@ -79,7 +81,7 @@ class Forwarding:
         self._far_devices = FarDevices(engine, homes, self.relays, self._positions)
         self.lost_links = LostLinks(engine, homes, conduit)
         engine.resumptions.share(self._far_devices, self.lost_links.note_cut_off)
-        engine.parts.add(self.beats, self.relays, self._answers, self._positions)
+        engine.parts.add(self.beats, self.device_beats, self.relays, self._answers, self._positions)
         engine.moderation.tell_kicks(self._tell_kick)
 
     # --- links of this node -----------------------------------------------------------------------------------
@@ -118,8 +120,10 @@ class Forwarding:
         return self.beats.heartbeat(session, now_ms, idle_ms)
 
     def note_away(self, is_away: bool, now_ms: int) -> None:
-        """What is sent to other nodes comes late from now on, or in time again. O(links heard of meanwhile)."""
+        """What is sent to other nodes comes late from now on, or in time again. O(links and devices heard of
+        meanwhile)."""
         self.beats.hold(is_away, now_ms)
+        self.device_beats.hold(is_away, now_ms)
 
     def held(self, session: Session) -> int:
         """How many devices the session's link holds at other nodes. O(1)."""

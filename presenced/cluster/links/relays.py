@@ -28,7 +28,7 @@ from presenced.core.model import Session
 from presenced.core.part import Part
 from presenced.core.replies import refuse
 from presenced.wire.codec import encode
-from presenced.wire.messages import Beats, Bye, ClientMessage, TakenWhy
+from presenced.wire.messages import Bye, ClientMessage, TakenWhy
 
 
 class Relays(Part):
@@ -172,25 +172,23 @@ class Relays(Part):
             if not at_node:
                 del self._by_node[node]
 
-    def send_frame(self, relay: Relay, node: NodeKey, message: ClientMessage, number: int = 0) -> None:
-        """Send a message of the link to the node, which answers it under this number."""
+    def send_frame(
+        self, relay: Relay, node: NodeKey, message: ClientMessage, number: int = 0, said_ms: int = 0
+    ) -> None:
+        """Send a message of the link to the node, which answers it under this number. `said_ms` as in `LinkFrame`."""
         if number:
             message = msgspec.structs.replace(message, id=number)
         current = self.open(relay, node)
-        said_ms = self._wall_ms() if isinstance(message, Beats) else 0
         self.send(node, LinkFrame(relay.link, current, number, encode(message), said_ms))
 
-    def _wall_ms(self) -> int:
-        return self._engine.clock.wall_ms(self._engine.ledger.now_ms)
-
-    def send_bye(self, relay: Relay) -> None:
+    def send_bye(self, relay: Relay, now_ms: int) -> None:
         """The link says bye. Its own device leaves, and what it holds is in grace as when it is lost."""
         relay.has_said_bye = True
         for node in relay.rounds:
             if relay.own_device is not None and relay.own_device.home == node:
                 self.send_frame(relay, node, Bye())
             else:
-                self.send(node, LinkLost(relay.link, 0, self._wall_ms()))
+                self.send(node, LinkLost(relay.link, 0, self._engine.clock.wall_ms(now_ms)))
 
     def send_renewed(self, relay: Relay) -> None:
         """The link has another token."""
