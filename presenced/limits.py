@@ -34,7 +34,7 @@ so many if each has four that can be notified."""
 
 # --- what an application says of its users ---------------------------------------------------------------------
 CLAIMS_PER_USER_MAX = 16
-"""Claims of one user at a time, the manual one among them."""
+"""Claims of one user at a time, besides the manual one and that of a schedule."""
 
 WINDOWS_MAX = 28
 """Weekly windows of one schedule: four a day."""

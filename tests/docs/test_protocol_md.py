@@ -20,7 +20,7 @@ from presenced.address import DEFAULT_PORT
 from presenced.chat_commands.verbs import BY_NAME
 from presenced.core.parts.schedules import SCHEDULE_CHECK_MS
 from presenced.core.precedence import RANK
-from presenced.core.requests import costs
+from presenced.core.requests import HANDLERS, costs
 from presenced.core.rights import LISTS
 from presenced.core.wheel import TICK_MS
 from presenced.errors import CODES
@@ -228,6 +228,12 @@ def test_limit_table_is_the_limits() -> None:
         ("4.5", f"for each {costs.NAMES} records"),
         ("4.5", f"`get` with `valid`: for each {costs.FORECASTS} names"),
         ("4.5", f"for each {costs.WINDOWS} windows"),
+        ("4.5", f"| `get_history` | {costs.HISTORY} | | and for each {costs.HISTORY_EVENTS} of its `limit` |"),
+        ("4.5", f"| `watch_all` with a position | {costs.EVERYBODY} |"),
+        ("4.5", f"| `find_claims` | {costs.FIND} |"),
+        ("4.5", f"| `erase` | {costs.ERASURE} |"),
+        ("4.5", f"`check`: for each {costs.CHECKED} users"),
+        ("22.4", f"It costs {costs.EVERYBODY} units"),
         ("23.1", f"each {TICK_MS} ms"),
         ("4.5", f"for each {costs.ACTIVITIES} activities"),
         ("4.5", f"for each {costs.DEVICES} devices"),
@@ -291,6 +297,14 @@ def test_limit_table_is_the_limits() -> None:
 )
 def test_numbers_in_sentences_are_the_limits(section: str, phrase: str) -> None:
     assert phrase in " ".join(SECTIONS[section].body.split()), f"section {section} should say {phrase!r}"
+
+
+def test_what_costs_more_than_its_frame_stands_in_the_table_of_the_pace() -> None:
+    rows = " ".join(row["what"] for row in table(SECTIONS["4.5"].body, "what"))
+    dear = {struct.__name__ for struct, handler in HANDLERS.items() if handler.cost is not None}
+    assert "GetHistory" in dear
+    missing = {name for name in dear if f"`{re.sub('(?<!^)(?=[A-Z])', '_', name).lower()}`" not in rows}
+    assert not missing, f"section 4.5 does not say what these cost: {missing}"
 
 
 # --- examples ----------------------------------------------------------------------------------------------------
