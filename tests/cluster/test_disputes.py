@@ -34,6 +34,11 @@ def wholes(town: Town) -> list[str]:
     return [item.user for batch in batches_of(town) for item in batch.items if isinstance(item, Whole)]
 
 
+def offers(town: Town) -> list[str]:
+    """Of whom a node has offered in the log what it knows."""
+    return [item.user for batch in batches_of(town) for item in batch.items if isinstance(item, Offer)]
+
+
 @pytest.mark.parametrize("is_read_first", [True, False], ids=["moved before", "moved since"])
 def test_an_offer_to_one_that_has_handed_the_user_over_since_makes_it_no_home(is_read_first: bool) -> None:
     a, b, c = (town := Town("a", "b", "c")).nodes
@@ -93,6 +98,38 @@ def test_an_offer_that_was_made_by_a_log_that_is_lost_is_made_again(monkeypatch:
     b.reader._disputes.note_offered(item, b.now_ms)
     assert made == ["alice"]
     assert not a.reader._disputes._is_unheard(b.node.mine, Offer("alice", 1, item.facts, a.node.me, item.position, 7))
+
+
+def test_an_offer_that_its_addressee_has_not_read_before_the_log_was_lost_is_made_again() -> None:
+    """Of two nodes each takes the other for the home, since one alone had read of a third how that has given the user
+    away. Neither decides the user, and whoever joins is told of the user by nobody."""
+    a, b, c = (town := Town("a", "b", "c")).nodes
+    c.come("alice/laptop").lose()
+    town.pause(a)
+    town.leave(c)
+    town.pause()
+    # What c has said of her it said long ago.
+    a.reader.memory._told.clear()
+    for node, other in ((a, b), (b, a)):
+        member = node.node.nodes.get(other.node.me)
+        assert member is not None
+        node.node.homes.set("alice", member)
+    town.engine.empty()
+    b.renew()
+    while b.append() or b.read() or b.work():
+        pass
+    assert set(offers(town)) == {"alice"}, "b has read of c that it is gone, and a has not"
+    town.engine.empty()
+    town.resume()
+    for node in (b, a):
+        node.renew()
+    town.settle()
+    town.advance(1_000)
+    late = town.add("c")
+    agreed(town, ["alice"])
+    town.leave(a)
+    agreed(town, ["alice"])
+    assert late.node.home_of("alice") in {b.node.me, late.node.me}
 
 
 def test_who_knows_more_than_the_home_says_keeps_it_and_the_home_takes_it() -> None:

@@ -16,7 +16,7 @@ from typing import Final
 
 from presenced.cluster.log.batches import WAITING_BYTES
 from presenced.cluster.log.disputes import Disputes
-from presenced.cluster.log.entries import EventsAnew, Item, Missing, Moved, New, Whole, all_of, home_part_of
+from presenced.cluster.log.entries import EventsAnew, Item, Missing, Moved, New, Offer, Whole, all_of, home_part_of
 from presenced.cluster.log.memory import LogMemory, Lost
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import Member
@@ -82,15 +82,19 @@ class LostEntries:
 
     def note_again(self, sender: Member, items: Iterable[Item]) -> None:
         """A node has appended this again, which was taken here before. Whoever has not taken it before believes it now,
-        though the log has said something else of these users' homes since: the home of one says so again. O(names)."""
-        mine = self._node.mine
+        though the log has said something else of these users' homes since: the home of one says so again. An offer of
+        this node names a position in the log that is gone, so that nobody heeds it: it is made again. O(names)."""
+        mine, homes = self._node.mine, self._node.homes
         names = [
             name
             for item in items
             if isinstance(item, Moved if sender is mine else (Moved, Whole, New))
             for name in (item.names if isinstance(item, New) else (item.user,))
         ]
-        self._say(name for name in names if self._node.homes.of(name) is mine)
+        self._say(name for name in names if homes.of(name) is mine)
+        if sender is mine:
+            offered = [item.user for item in items if isinstance(item, Offer) and item.to]
+            self.offer(name for name in offered if homes.of(name) is not mine)
 
     def _say(self, names: Iterable[str]) -> None:
         for name in names:
