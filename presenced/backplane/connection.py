@@ -179,8 +179,10 @@ class EngineConnection:
         if answer.startswith(_PASSWORD):
             wire.abort()
             if self._access.password:
-                raise Refused("password", f"{place} does not take this user and password")
-            raise Refused("password", f"{place} asks for a password; give it with password_file")
+                advice = "see password_file, and the user in the URL"
+                raise Refused("password", f"{place} does not take this user and password; {advice}")
+            advice = "name a file with it as password_file in the same section"
+            raise Refused("password", f"{place} asks for a password; {advice}")
         if answer.startswith("NOPERM") or NO_RIGHT_WITHIN in answer:
             raise Refused("permission", f"the user at {place} lacks a right ({answer}); it needs: {COMMANDS}")
         if answer.startswith(("MOVED", "ASK", "CLUSTERDOWN", "CROSSSLOT")):

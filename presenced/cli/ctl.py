@@ -133,7 +133,7 @@ def _context(options: dict[str, Any], given: set[str], subcommand: str) -> Conte
     is_terminal = sys.stdout.isatty()
     is_json = options["as_json"] or not (is_terminal or options["as_text"])
     has_colour = is_terminal and not options["no_color"] and not os.environ.get("NO_COLOR")
-    width = terminal_width() if is_terminal else 0
+    width = terminal_width(sys.stdout) if is_terminal else 0
     return Context(
         Target(
             options["url"] or "",

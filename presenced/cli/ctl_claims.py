@@ -167,13 +167,26 @@ def clear_schedule(context: Context) -> None:
 
 
 def _window(text: str) -> WindowLike:
+    from presenced.client.schedule_windows import windows_of
+
     words = text.split()
     status = words.pop() if words and words[-1] in get_args(DeviceStatus) else ""
     start, dash, end = words.pop().partition("-") if words else ("", "", "")
     days = " ".join(words)
     if not days or not dash:
-        raise AddressError(f"{text!r} is not a window; write it like 'mon-fri 18:00-08:00 dnd'", "bad_schedule")
-    return (days, start, end, cast(DeviceStatus, status)) if status else (days, start, end)
+        raise _no_window(text, "")
+    window: WindowLike = (days, start, end, cast(DeviceStatus, status)) if status else (days, start, end)
+    try:
+        windows_of([window])
+    except AddressError as error:
+        # Its advice is for those who write Python.
+        raise _no_window(text, str(error).partition("; ")[0]) from None
+    return window
+
+
+def _no_window(text: str, why: str) -> AddressError:
+    reason = f": {why}" if why else ""
+    return AddressError(f"{text!r} is not a window{reason}; write it like 'mon-fri 18:00-08:00 dnd'", "bad_schedule")
 
 
 def _say_schedule(context: Context, found: Schedule) -> None:

@@ -11,7 +11,7 @@ from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink
 from presenced.cli.context import Context
 from presenced.cli.ctl_admin import run
-from presenced.cli.output import Output, OutputRow, printable
+from presenced.cli.output import Output, OutputRow
 from presenced.cli.top_figures import age
 from presenced.errors import ProtocolError
 from presenced.ops.formats import counted, moment
@@ -45,12 +45,9 @@ def cluster(context: Context) -> None:
 
 def say_cluster(output: Output, answer: dict[str, Any], now: ClusterStatus) -> None:
     """Print what a node knows of its cluster."""
-    if output.is_json:
-        output.line(answer)
-        return
-    for sentence in sentences_of(now):
-        print(printable(sentence))
-    output.rows([_row(now, node) for node in now.nodes], TITLES)
+    output.page(answer, sentences_of(now))
+    if not output.is_json:
+        output.rows([_row(now, node) for node in now.nodes], TITLES)
 
 
 def sentences_of(now: ClusterStatus) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from presenced.cli.output import Output, printable
+from presenced.cli.output import Output
 from presenced.cli.top_figures import age
 from presenced.ops.formats import counted
 
@@ -21,31 +21,26 @@ SAID = {
 
 def say_webhooks(output: Output, now: dict[str, Any]) -> bool:
     """Print the state of the delivery; returns whether it is well."""
-    if output.is_json:
-        output.line(now)
-        return now["state"] in WELL
     wall_ms = int(time.time() * 1000)
-    print(f"{printable(now['receiver'])} {SAID.get(now['state'], now['state'])}")
+    lines = [f"{now['receiver']} {SAID.get(now['state'], now['state'])}"]
     behind = counted(now["behind"], "event") if now["behind"] >= 0 else "some that are lost, and all later events"
     late = f", the oldest {age(now['lag_ms'])} old" if now["lag_ms"] else ""
-    print(f"to deliver     {behind}{late}")
+    lines.append(f"to deliver     {behind}{late}")
     last = f", the last {age(max(0, wall_ms - now['accepted_wall_ms']))} ago" if now["accepted_wall_ms"] else ""
-    print(f"accepted       {counted(now['accepted'], 'event')} in {counted(now['requests'], 'request')}{last}")
+    lines.append(f"accepted       {counted(now['accepted'], 'event')}{last}")
     failures = ", ".join(f"{number:,} {reason}" for reason, number in now["failures"].items() if number)
-    print(f"failed         {failures or 'nothing'}")
-    print(f"given up       {counted(now['dead_letters'], 'event')}")
+    lines.append(f"requests       {now['requests']:,}, of which failed: {failures or 'none'}")
+    lines.append(f"given up       {counted(now['dead_letters'], 'event')}")
     if now["gaps"]:
-        print(f"lost           events, {counted(now['gaps'], 'time')}")
+        lines.append(f"lost           events, {counted(now['gaps'], 'time')}")
     if now["error"]:
-        print(f"last failure   {age(max(0, wall_ms - now['error_wall_ms']))} ago: {printable(now['error'])}")
+        lines.append(f"last failure   {age(max(0, wall_ms - now['error_wall_ms']))} ago: {now['error']}")
+    output.page(now, lines)
     return now["state"] in WELL
 
 
 def say_test(output: Output, found: dict[str, Any]) -> bool:
     """Print what came of a test event; returns whether the receiver has accepted it."""
-    if output.is_json:
-        output.line(found)
-    else:
-        said = f"said {found['status']}" if found["status"] else f"did not take it: {printable(found['error'])}"
-        print(f"{printable(found['receiver'])} {said} (event {found['id']}, {found['took_ms']:,} ms)")
+    said = f"said {found['status']}" if found["status"] else f"did not take it: {found['error']}"
+    output.say(found, f"{found['receiver']} {said} (event {found['id']}, {found['took_ms']:,} ms)")
     return bool(found["ok"])

@@ -195,7 +195,7 @@ def _cannot_listen(error: CannotListen, settings: Settings) -> tuple[str, int]:
     match error.reason.errno:
         case errno.EADDRINUSE:
             sentence = "is in use, perhaps by another presenced; stop that one, or choose another port with"
-            return f"{address} {sentence} {key}{_by_make_run(settings, key)}", EXIT_BUSY
+            return f"{address} {sentence} {key}{_for_newcomers(settings, key)}", EXIT_BUSY
         case errno.EADDRNOTAVAIL:
             sentence = "this machine does not have that address, or not yet; give it one, or choose another with"
             return f"cannot listen on {address}: {sentence} {key}", EXIT_BUSY
@@ -205,10 +205,18 @@ def _cannot_listen(error: CannotListen, settings: Settings) -> tuple[str, int]:
     return f"cannot listen on {address}: {error}; see {key}", EXIT_CONFIG
 
 
-def _by_make_run(settings: Settings, key: str) -> str:
-    """How to choose another address, for a newcomer who knows options and no settings yet."""
+def _for_newcomers(settings: Settings, key: str) -> str:
+    """How to choose another address, for somebody who knows options and no settings yet. A second daemon by `make run`
+    needs all of its places anew, and is told so at the first that is taken."""
+    if not settings.dev:
+        return ""
     option = {"listen.address": "--listen", "http.address": "--http"}[key]
-    return f" ({option} 127.0.0.1:PORT; make run OPTIONS='{option} 127.0.0.1:PORT')" if settings.dev else ""
+    places = ["--listen 127.0.0.1:PORT"]
+    if settings.http:
+        places.append("--http 127.0.0.1:PORT")
+    if settings.admin_socket:
+        places.append("--admin-socket FILE")
+    return f" ({option} 127.0.0.1:PORT); in a second checkout: make run OPTIONS='{' '.join(places)}'"
 
 
 async def _serve(server: Server, operations: Operations, loaded: Loaded, collector: Collector | None) -> None:

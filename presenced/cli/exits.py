@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from presenced.cli.group import WRITE_FAILED
+from presenced.cli.output import print_aside
 from presenced.cli.signals import INTERRUPTED as INTERRUPTED, ending_in_silence
 from presenced.errors import (
     AddressError,
@@ -162,5 +163,5 @@ def _output_is_stuck() -> bool:
 
 def complain(sentence: str, code: int) -> int:
     """Print what is wrong; returns `code`."""
-    print(f"presencectl: {sentence}", file=sys.stderr)
+    print_aside(f"presencectl: {sentence}")
     return code

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import click
 
@@ -34,7 +34,8 @@ _PROSE_WIDTH = 16
 """The fewest columns of a terminal that a wrapped sentence gets."""
 
 _HANGING = 6
-"""How far the rest of a wrapped line of a page stands from the left: further than any line begins."""
+"""How far the rest of a wrapped line of a page stands from the left if the line is no sentence: further than any line
+begins."""
 
 RECORD_TITLES = ("user", "status", "since", "device", "text")
 
@@ -106,8 +107,8 @@ class Output:
         if self.is_json:
             self.line(value)
         else:
-            lines = [part for line in lines for part in wrapped(printable(line), self.width, _HANGING)]
-            print("\n".join(lines), flush=True)
+            parts = [part for line in lines for part in wrapped(printable(line), self.width, _hanging(line))]
+            print("\n".join(parts), flush=True)
 
     def finding(self, value: dict[str, str]) -> None:
         """Something that was looked at: how severe it is, what there is to say and what to do about it."""
@@ -126,15 +127,17 @@ class Output:
     def note(self, sentence: str) -> None:
         """Something that a person may want to know and a program does not: to stderr, unless quiet."""
         if not self.is_quiet:
-            width = self.width if sys.stderr.isatty() else 0
-            print("\n".join(wrapped(printable(sentence), width)), file=sys.stderr, flush=True)
+            print_aside(printable(sentence))
 
     def moment(self, sentence: str, status: str = "", at_ms: int = 0) -> None:
         """For people: something that happened at a wall time (0 = now), in the colour of a status."""
         colour = _COLOURS.get(status) if self.has_colour else None
         clock = clock_time(at_ms) or datetime.now().strftime("%H:%M:%S")
-        sentence = printable(sentence)
-        print(f"{clock}  {click.style(sentence, fg=colour) if colour else sentence}", flush=True)
+        head = len(clock) + 2
+        lines = wrapped(f"{clock}  {printable(sentence)}", self.width, head)
+        if colour:
+            lines = [line[:head] + click.style(line[head:], fg=colour) for line in lines]
+        print("\n".join(lines), flush=True)
 
     def _table(self, titles: Sequence[str], rows: list[OutputRow]) -> None:
         # rich costs 60 ms to import, which only somebody who looks at a table pays.
@@ -178,15 +181,26 @@ def _least_width(titles: Sequence[str], rows: Sequence[Sequence[Text]]) -> int:
     return width
 
 
-def terminal_width() -> int:
-    """The columns of the terminal at standard output, or what COLUMNS says of them; 0 = unknown.
+def print_aside(sentence: str) -> None:
+    """Print a sentence to standard error, wrapped if that is a terminal."""
+    width = terminal_width(sys.stderr) if sys.stderr.isatty() else 0
+    print("\n".join(wrapped(sentence, width)), file=sys.stderr, flush=True)
+
+
+def _hanging(line: str) -> int:
+    """Where the rest of a line of a page begins: a sentence goes on at the left, a row of columns further in."""
+    return _HANGING if line.startswith(" ") or "  " in line else 0
+
+
+def terminal_width(stream: TextIO) -> int:
+    """The columns of the terminal at a stream, or what COLUMNS says of them; 0 = unknown.
 
     `shutil` has the same, and takes 5 ms to import."""
     said = os.environ.get("COLUMNS", "")
     if said.isascii() and said.isdecimal() and int(said):
         return int(said)
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns
+        return os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):
         return 0
 

@@ -256,7 +256,8 @@ class Target:
         try:
             context = ssl.create_default_context(cafile=self.ca_file or None)
         except (OSError, ssl.SSLError) as error:
-            sentence = f"the CA file {self.ca_file} cannot be used: {error}"
+            reason = error if isinstance(error, ssl.SSLError) else error.strerror
+            sentence = f"the CA file {self.ca_file} cannot be used: {reason}"
             raise ConnectionLost("tls_failed", sentence, temporary=False) from None
         if self.is_insecure:
             context.check_hostname = False

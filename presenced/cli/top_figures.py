@@ -121,7 +121,7 @@ def log_pieces(now: ServerStatus) -> list[str]:
     if log.snapshot_running:
         return [*pieces, "taking a snapshot"]
     if log.snapshot_wall_ms:
-        return [*pieces, f"snapshot {age(now.wall_ms - log.snapshot_wall_ms)} ago", size(log.snapshot_bytes)]
+        return [*pieces, f"snapshot {age(now.wall_ms - log.snapshot_wall_ms)} ago ({size(log.snapshot_bytes)})"]
     return [*pieces, "no snapshot yet"]
 
 

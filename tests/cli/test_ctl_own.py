@@ -155,7 +155,8 @@ class TestSchedule:
     @pytest.mark.parametrize("window", ["mon 18:00", "18:00-19:00", "mon 25:00-26:00", "someday 1:00-2:00", ""])
     def test_what_is_no_window(self, daemon: Daemon, window: str) -> None:
         done = ctl("--url", daemon.url("alice", "x"), "schedule", "set", "UTC", window)
-        assert "mon-fri" in complaint(done, exits.USAGE)
+        said = complaint(done, exits.USAGE)
+        assert "write it like 'mon-fri 18:00-08:00 dnd'" in said and '("' not in said, "and not as in Python"
 
     def test_an_unknown_zone(self, daemon: Daemon) -> None:
         done = ctl("--url", daemon.url("alice", "x"), "schedule", "set", "Mars/Base", "mon 18:00-19:00")

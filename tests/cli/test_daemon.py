@@ -164,6 +164,10 @@ def test_a_second_daemon_on_the_same_port(tmp_path: Path) -> None:
         said = refused(BUSY, "--dev", "--listen", f"127.0.0.1:{first.port}")
         assert f"127.0.0.1:{first.port} is in use" in said
         assert "make run OPTIONS='--listen 127.0.0.1:PORT'" in said, "who tries it out has met no settings yet"
+        more = ("--http", "127.0.0.1:0", "--admin-socket", str(tmp_path / "admin.sock"))
+        said = refused(BUSY, "--dev", "--listen", f"127.0.0.1:{first.port}", *more)
+        options = "--listen 127.0.0.1:PORT --http 127.0.0.1:PORT --admin-socket FILE"
+        assert f"make run OPTIONS='{options}'" in said, "what else would be taken is told at once"
         opened(first.port, "alice").close()
 
 

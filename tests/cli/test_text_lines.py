@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import click
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from presenced.cli.output import Output, terminal_width
+from presenced.cli import exits
+from presenced.cli.output import Output, clock_time, terminal_width
 from presenced.cli.text_lines import LEAST_WIDTH, columns, wrapped
 from tests.support.tiers import samples
 
@@ -49,17 +51,17 @@ def test_no_word_is_lost_or_broken(words: list[str], width: int) -> None:
 
 def test_the_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("COLUMNS", "33")
-    assert terminal_width() == 33
+    assert terminal_width(sys.stdout) == 33
     for odd in ("", "0", "x", "\u0663"):
         monkeypatch.setenv("COLUMNS", odd)
-        assert terminal_width() == 0, "standard output is no terminal here"
+        assert terminal_width(sys.stdout) == 0, "standard output is no terminal here"
 
 
 class TestOutput:
     def shown(self, capsys: pytest.CaptureFixture[str], width: int, *, has_colour: bool = False) -> str:
         output = Output(is_json=False, has_colour=has_colour, is_quiet=False, width=width)
         output.say({}, SENTENCE)
-        output.page({}, ["Devices", "  laptop  online  connected"])
+        output.page({}, ["Devices", "  laptop  online  connected", "Why: the claim of the call decides."])
         output.finding({"severity": "problem", "what": SENTENCE, "advice": "free the disk, then look again"})
         return capsys.readouterr().out
 
@@ -71,6 +73,8 @@ class TestOutput:
             "Devices",
             "  laptop  online",
             "      connected",
+            "Why: the claim of the",
+            "call decides.",
             "problem  the log has 3",
             "         facts that",
             "         wait, and the",
@@ -81,7 +85,7 @@ class TestOutput:
         ]
 
     def test_the_colour_of_a_finding_takes_no_columns(self, capsys: Any) -> None:
-        first = self.shown(capsys, 24, has_colour=True).splitlines()[6]
+        first = self.shown(capsys, 24, has_colour=True).splitlines()[8]
         assert first == "\x1b[31mproblem \x1b[0m the log has 3"
 
     def test_not_on_a_terminal_each_is_a_line(self, capsys: Any) -> None:
@@ -89,6 +93,7 @@ class TestOutput:
             SENTENCE,
             "Devices",
             "  laptop  online  connected",
+            "Why: the claim of the call decides.",
             f"problem  {SENTENCE}",
             "         -> free the disk, then look again",
         ]
@@ -97,6 +102,19 @@ class TestOutput:
     def test_notes_are_wrapped_where_standard_error_is_a_terminal(
         self, capsys: Any, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
     ) -> None:
+        monkeypatch.setenv("COLUMNS", "24")
         monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
-        Output(is_json=False, has_colour=False, is_quiet=False, width=24).note(SENTENCE)
+        Output(is_json=False, has_colour=False, is_quiet=False).note(SENTENCE)
         assert len(capsys.readouterr().err.splitlines()) == (3 if is_terminal else 1)
+        assert exits.complain(SENTENCE, 7) == 7
+        assert len(capsys.readouterr().err.splitlines()) == (3 if is_terminal else 1)
+
+    @pytest.mark.parametrize("has_colour", [True, False])
+    def test_what_happened_stands_beside_its_time(self, capsys: Any, has_colour: bool) -> None:
+        Output(is_json=False, has_colour=has_colour, is_quiet=False, width=24).moment(SENTENCE, "dnd", 5_000)
+        red, end = ("\x1b[31m", "\x1b[0m") if has_colour else ("", "")
+        clock = clock_time(5_000)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"{clock}  {red}the{end}" or lines[0] == f"{clock}  {red}the log{end}"
+        assert all(line.startswith(" " * (len(clock) + 2) + red) for line in lines[1:])
+        assert click.unstyle(" ".join(lines)).split()[-12:] == SENTENCE.split()

@@ -109,7 +109,7 @@ class TestFigures:
         assert [age(value) for value in (-5, 12, 999, 61_999, 90_061_000)] == ["0ms", "12ms", "999ms", "1m1s", "1d1h"]
 
     def test_the_log(self) -> None:
-        pieces = ["ok (always)", "0 facts wait", "1.0 MiB of log", "snapshot 5m ago", "4.0 MiB"]
+        pieces = ["ok (always)", "0 facts wait", "1.0 MiB of log", "snapshot 5m ago (4.0 MiB)"]
         assert log_pieces(HEALTHY) == pieces
         assert log_pieces(msgspec.structs.replace(HEALTHY, log=None)) == ["in memory only"]
         for changes, says in (
