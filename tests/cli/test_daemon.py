@@ -14,7 +14,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from presenced.cli.daemon import explain
+from presenced.cli.ends import explain
 from presenced.config import Settings
 from presenced.errors import AuthError
 from presenced.server.clocks import SYSTEM_CLOCKS
