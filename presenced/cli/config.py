@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from presenced.cli.as_user import user_of_the_service
+from presenced.cli.group import SentenceGroup
 from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option
 from presenced.config import Settings
@@ -25,7 +26,7 @@ FAULTY = 78
 CODES = "Exit codes: 0 the daemon would accept this configuration, 2 usage, 78 it would not."
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def config() -> None:
     """Check and print the daemon's settings, or a file to start from.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from presenced.cli import exits
+from presenced.cli.group import SentenceGroup
 from presenced.cli.output import Output
 from presenced.cli.target import Target
 
@@ -45,7 +46,7 @@ class Context:
     """The command takes --as."""
 
 
-class DefaultGroup(click.Group):
+class DefaultGroup(SentenceGroup):
     """A group that lists when no subcommand is named: `activity bob` is `activity list bob`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -44,6 +44,22 @@ MODULES = {
 }
 """Which file has which commands, in its `COMMANDS`. A file is imported when one of its commands is run."""
 
+SECTIONS = {
+    "To see people": ("get", "who", "watch", "await", "explain", "route", "ping"),
+    "To be there": (
+        *("online", "set", "clear", "devices", "device", "lease", "claims", "claim", "schedule", "activity", "sync"),
+        "sync-status",
+    ),
+    "To meet": ("contacts", "join", "leave", "members"),
+    "To be seen or not": ("block", "unblock", "blocked", "hide", "show", "audience"),
+    "To follow and to take away, as a service": ("events", "followers", "history", "revoke", "erase"),
+    "To type as in a chat": ("do", "shell"),
+    "To operate, over the admin socket": (
+        *("status", "doctor", "top", "links", "kick", "drain", "snapshot", "reload", "loglevel", "webhooks", "cluster"),
+    ),
+}
+"""The commands as the help lists them, and the README."""
+
 READERS = frozenset({"get", "who", "watch", "members", "await", "ping", "events", "followers", "revoke", "erase"})
 """Commands that concern no user, or the users whom they name."""
 
@@ -55,6 +71,7 @@ WITHOUT_AS = READERS | {*OPERATORS, "online"}
     "presencectl",
     cls=Commands,
     modules={f"presenced.cli.{module}": names for module, names in MODULES.items()},
+    sections=SECTIONS,
     epilog=exits.EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

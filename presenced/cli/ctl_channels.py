@@ -28,7 +28,7 @@ device_option = click.option("--device", help="The live device; default: the URL
 def join(context: Context, channel: str, device: str | None) -> None:
     """Let a live device join a channel, until it leaves or is gone.
 
-    Another program has the device, such as a running `presencectl online`; this command ends at once.
+    The device is that of another program, such as a running `presencectl online`; this command ends at once.
     """
 
     async def work() -> int:

@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 
 from presenced.cli import exits
 from presenced.cli.context import Context, user_argument
+from presenced.cli.group import SentenceGroup
 from presenced.cli.options import DurationParameter
 from presenced.cli.output import OutputRow, clock_time
 from presenced.errors import AddressError
@@ -42,7 +43,7 @@ def claims(context: Context, user: str) -> None:
     exits.run(work())
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def claim() -> None:
     """Add or end a claim: a status that is stated for the user, whatever the devices report.
 
@@ -106,7 +107,7 @@ def _claim_row(info: ClaimInfo) -> OutputRow:
 # --- the schedule ---------------------------------------------------------------------------------------------
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def schedule() -> None:
     """Show, set or clear the status that recurs each week."""
 

@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 from presenced.cli import exits
 from presenced.cli.context import Context, DefaultGroup, user_argument
 from presenced.cli.ctl_leases import lease
+from presenced.cli.group import SentenceGroup
 from presenced.cli.options import DurationParameter
 from presenced.cli.output import OutputRow, clock_time
 from presenced.limits import ACTIVITIES_PER_USER_MAX
@@ -46,7 +47,7 @@ def devices(context: Context, user: str) -> None:
     exits.run(work())
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def device() -> None:
     """Rename a device, set its meta, or forget one that is gone."""
 

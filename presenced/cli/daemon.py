@@ -69,8 +69,9 @@ def main(context: click.Context) -> None:
 
 @main.command(
     epilog="Exit codes: 0 stopped cleanly, 2 usage, 65 acknowledged data is damaged, 70 internal failure, 73 the data "
-    "directory cannot be used, 74 the disk failed, 75 port or data directory in use, or address not there yet (try "
-    "again), 77 no permission, 78 configuration."
+    "directory cannot be used, 74 the disk or the store failed, 75 port, data directory or store in use, address or "
+    "engine not there yet, or given up by the other nodes (try again), 77 no permission, 78 configuration, or another "
+    "daemon has taken the store or the name of the node."
 )
 @config_option
 @setting_options

@@ -16,6 +16,9 @@ from presenced.cli.signals import INTERRUPTED, ending_in_silence
 
 WRITE_FAILED = 74
 
+SENTENCE_CHARACTERS_MAX = 500
+"""No first sentence of a help is longer."""
+
 
 class OutputFailed(Exception):
     """Standard output could not be written. This is not an `OSError`: those concern what a command works on."""
@@ -36,16 +39,42 @@ class _Stdout(io.FileIO):
             raise OutputFailed(error) from None
 
 
-class Commands(click.Group):
+class SentenceGroup(click.Group):
+    """A group whose help has the whole first sentence of each command, where click cuts it at the end of the line."""
+
+    sections: Mapping[str, Sequence[str]] = {}
+    """The commands under titles, in the order of the help; none = all in one list."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Like click's own method, with whole sentences and under the titles of `sections`."""
+        for title, names in (self.sections or {"Commands": self.list_commands(ctx)}).items():
+            found = [self.get_command(ctx, name) for name in names]
+            rows = [
+                (name, one.get_short_help_str(SENTENCE_CHARACTERS_MAX))
+                for name, one in zip(names, found, strict=True)
+                if one is not None
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+class Commands(SentenceGroup):
     """The group of a program. Output that cannot be written leads to one line on standard error and an exit code. An
     option of the group after the subcommand leads to a sentence that says where it belongs.
 
     A subcommand of `modules` is imported when it is asked for.
     """
 
-    def __init__(self, *args: Any, modules: Mapping[str, Sequence[str]] | None = None, **extra: Any) -> None:
-        """`modules` says which commands are in the `COMMANDS` of which module."""
+    def __init__(
+        self,
+        *args: Any,
+        modules: Mapping[str, Sequence[str]] | None = None,
+        sections: Mapping[str, Sequence[str]] | None = None,
+        **extra: Any,
+    ) -> None:
+        """`modules` says which commands are in the `COMMANDS` of which module, `sections` as in `SentenceGroup`."""
         super().__init__(*args, **extra)
+        self.sections = sections or {}
         self._module_of = {name: module for module, names in (modules or {}).items() for name in names}
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 import click
 import msgspec
 
+from presenced.cli.group import SentenceGroup
 from presenced.cli.output import json_text, printable
 from presenced.ops.formats import counted
 from presenced.server.clocks import SYSTEM_CLOCKS
@@ -44,7 +45,7 @@ CODES = (
 )
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def store() -> None:
     """Look into a data directory, and repair it."""
 

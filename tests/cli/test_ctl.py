@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from presenced.address import Url
 from presenced.cli import exits
-from presenced.cli.ctl import main
+from presenced.cli.ctl import SECTIONS, main
 from presenced.cli.output import Output, OutputRow, clock_time, describe, printable
 from presenced.cli.target import Target
 from presenced.client import Change
@@ -342,6 +342,16 @@ class TestErrors:
                 if isinstance(argument, click.Argument) and isinstance(argument.type, click.Choice):
                     assert argument.metavar, f"{path}: {argument.name} is named by all its words"
                     assert all(re.search(rf"\b{word}\b", shown) for word in argument.type.choices), path
+
+    def test_the_help_has_each_command_once_under_a_title_with_a_whole_sentence(self) -> None:
+        named = [name for names in SECTIONS.values() for name in names]
+        assert sorted(named) == main.list_commands(click.Context(main))
+        for path, one in commands_below(main, "presencectl"):
+            group = path.split()[1:-1]
+            shown = CliRunner().invoke(main, [*group, "--help"]).output
+            assert f"\n  {path.split()[-1]} " in shown
+            assert one.help is not None and one.help.split(".")[0].split()[-1] in shown
+            assert "..." not in shown.replace("[ARGS]...", "").replace("USER...", "")
 
     def test_the_help_lists_every_exit_code(self) -> None:
         shown = CliRunner().invoke(main, ["--help"]).output

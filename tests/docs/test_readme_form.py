@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from presenced.cli.ctl import SECTIONS
 from tests.support import REPOSITORY
 
 ROW_CHARACTERS_MAX = 240
@@ -43,6 +44,17 @@ def test_the_contents_have_all_chapters() -> None:
     parts = prose("README.md").partition("\n## Running it for real\n")[2].partition("\n## ")[0]
     for part in re.findall(r"^### (.+)$", parts, re.MULTILINE):
         assert part in " ".join(listed.split()), f"{part} is not in the contents"
+
+
+def test_the_commands_stand_under_the_titles_of_the_help() -> None:
+    chapter = prose("README.md").partition("\n## The command line\n")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in chapter.splitlines()
+        if line.startswith("| To ")
+    ]
+    told = {title: re.findall(r"`([a-z-]+)[` ]", re.sub(r"\(.*?\)", "", cells)) for title, cells in rows}
+    assert {title: tuple(names) for title, names in told.items()} == SECTIONS
 
 
 def test_no_row_and_no_paragraph_is_too_long() -> None:
