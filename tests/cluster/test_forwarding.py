@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from presenced.cluster.links.dispatch import ATTACHED_MS, PATIENCE_MS
 from presenced.cluster.links.held_devices import LATE_MS
 from presenced.cluster.links.refusals import FULL, GONE, NOT_ANSWERED, NOT_SENT
+from presenced.cluster.links.waits import ATTACHED_MS, PATIENCE_MS
 from presenced.core.model import CONNECTED, GRACE
 from presenced.core.rights import rights_of
 from presenced.wire.messages import (
@@ -420,7 +420,7 @@ class TestAnswers:
         nodes.run()
         for link in (app, other):
             link.say(SetStatus(1, "dnd", user="ann"), Get(2, ["ann"]))
-        asked, sessions = second.requests.dispatch._requests, [app.session]
+        asked, sessions = second.requests.executor._requests, [app.session]
 
         class Broken:
             def handle(self, engine, session, now_ms, message):  # type: ignore[no-untyped-def]
@@ -428,7 +428,7 @@ class TestAnswers:
                     raise ZeroDivisionError
                 asked.handle(engine, session, now_ms, message)
 
-        second.requests.dispatch._requests = Broken()
+        second.requests.executor._requests = Broken()
         nodes.run()
         assert app.ended == "link_failed" and other.is_open and other.took(Records)
         assert second.forwarding.relays.size == 0  # type: ignore[union-attr]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from presenced.cluster.links.device_requests import DeviceRequests
 from presenced.cluster.links.dispatch import Dispatch
 from presenced.cluster.links.own_devices import OwnDevices
 from presenced.cluster.links.refusals import GONE
@@ -31,11 +32,19 @@ TAKEN: Final = Taken.__struct_config__.tag
 class Answers(Part):
     """Hands on what comes for the links of this node."""
 
-    def __init__(self, engine: Engine, relays: Relays, dispatch: Dispatch, own_devices: OwnDevices) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        relays: Relays,
+        dispatch: Dispatch,
+        own_devices: OwnDevices,
+        device_requests: DeviceRequests,
+    ) -> None:
         self._engine = engine
         self._relays = relays
         self._dispatch = dispatch
         self._own_devices = own_devices
+        self._device_requests = device_requests
 
     def take(self, sender: NodeKey, message: ToLink | Returned | LinkOpened | EndLink, now_ms: int) -> None:
         """A message of a home about a link. O(what is in it)."""
@@ -52,11 +61,11 @@ class Answers(Part):
                 except BadMessage:
                     # The home is of a later version. It may be mistaken about what this link has by now.
                     relay.session.edge.fail(now_ms)
-            self._dispatch.pump(relay, now_ms)
+            self._relays.stir(relay)
         elif type(message) is Returned:
             self._returned(relay, sender, message, now_ms)
         elif type(message) is LinkOpened:
-            self._own_devices.opened(relay, message.number, now_ms)
+            self._own_devices.opened(relay, message.number)
         else:
             assert type(message) is EndLink
             self._ended(relay, sender, message.code, now_ms)
@@ -98,7 +107,7 @@ class Answers(Part):
         if request.request_id:
             self._engine.outboxes.reply(relay.session, with_id(payload, request.request_id))
         if kind == DONE:
-            self._dispatch.granted(relay, request, now_ms)
+            self._device_requests.granted(relay, request, now_ms)
             self._note_own(relay, request)
         self._relays.done_with(relay, request)
 
@@ -144,10 +153,10 @@ class Answers(Part):
     def _returned(self, relay: Relay, sender: NodeKey, message: Returned, now_ms: int) -> None:
         """Its sender does not decide what the request is about. What was sent there behind it comes back as well, and
         goes again in its order."""
+        self._relays.stir(relay)
         request = self._relays.finish(relay, message.number)
         if request is None:
             self._own_devices.came_to_nothing(relay, message.number, now_ms)
-            self._dispatch.pump(relay, now_ms)
             return
         if sender in relay.rounds:
             relay.rounds[sender] += 1
@@ -161,7 +170,6 @@ class Answers(Part):
             self._dispatch.ask_again(relay, request.parts)
         else:
             self._dispatch.send_back(relay, request)
-        self._dispatch.pump(relay, now_ms)
 
     def _ended(self, relay: Relay, sender: NodeKey, code: str, now_ms: int) -> None:
         """The home has ended the link: what it has not answered it will not handle any more."""

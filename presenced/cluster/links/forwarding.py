@@ -13,7 +13,9 @@ from typing import Final
 from presenced.cluster.links.answers import Answers
 from presenced.cluster.links.beats import GatheredBeats
 from presenced.cluster.links.device_beats import DeviceBeats
+from presenced.cluster.links.device_requests import DeviceRequests
 from presenced.cluster.links.dispatch import Dispatch
+from presenced.cluster.links.executor import Executor
 from presenced.cluster.links.far_devices import FarDevices
 from presenced.cluster.links.held_devices import HelloPositions
 from presenced.cluster.links.inquiries import Inquiries
@@ -22,6 +24,7 @@ from presenced.cluster.links.own_devices import OwnDevices
 from presenced.cluster.links.relay import Relay
 from presenced.cluster.links.relays import Relays
 from presenced.cluster.links.remote_links import RemoteLinks
+from presenced.cluster.links.waits import Waits
 from presenced.cluster.messages import (
     OPERATOR_ANSWERS,
     OPERATOR_QUESTIONS,
@@ -68,12 +71,16 @@ class Forwarding:
         self._conduit = conduit
         self.relays = Relays(engine, homes, conduit)
         self._positions = HelloPositions()
-        self.device_beats = DeviceBeats(engine, self.relays)
-        self.dispatch = Dispatch(engine, requests, homes, bids, self.relays, self.device_beats)
         self.beats = GatheredBeats(engine, self.relays)
-        self._own_devices = OwnDevices(engine, homes, bids, self.relays, self.dispatch, self.beats, self._positions)
-        self.dispatch.settle_by(self._own_devices.settle)
-        self._answers = Answers(engine, self.relays, self.dispatch, self._own_devices)
+        self.device_beats = DeviceBeats(engine, self.relays)
+        waits = Waits()
+        self._own_devices = OwnDevices(engine, homes, bids, self.relays, waits, self.beats, self._positions)
+        self.executor = Executor(engine, requests, homes, self.relays, self.device_beats)
+        device_requests = DeviceRequests(engine, homes, self.relays, waits, self.executor)
+        self._dispatch = Dispatch(
+            engine, requests, homes, bids, self.relays, waits, self.executor, self._own_devices, device_requests
+        )
+        self._answers = Answers(engine, self.relays, self._dispatch, self._own_devices, device_requests)
         self.remote_links = RemoteLinks(engine, requests, homes, conduit, self._positions, now)
         self.inquiries = Inquiries(conduit)
         self._moving: deque[tuple[Relay, NodeKey]] = deque()
@@ -113,7 +120,7 @@ class Forwarding:
             engine.ledger.reach(now_ms)
             self.heartbeat(session, now_ms, message.idle_ms)
             return
-        self.dispatch.handle(session, now_ms, message)
+        self._dispatch.handle(session, now_ms, message)
 
     def heartbeat(self, session: Session, now_ms: int, idle_ms: int | None) -> bool:
         """As `Engine.heartbeat`. O(1)."""
@@ -146,6 +153,7 @@ class Forwarding:
         said = decode_node_message(message)
         if isinstance(said, (ToLink, Returned, LinkOpened, EndLink)):
             self._answers.take(sender, said, now_ms)
+            self._dispatch.go_on(now_ms)
         elif isinstance(said, LinksKicked):
             self._engine.moderation.apply_kick(now_ms, said.user)
         elif isinstance(said, (LinkWanted, LinkGiven, LinkNotGiven)):
@@ -168,6 +176,7 @@ class Forwarding:
         """These users have another home than before, or have one at last. To be called once what is known of them is
         applied; for the heirs of a node that is gone `node_gone` is enough. O(names, and their links of this node)."""
         self._own_devices.homes_changed(names, now_ms)
+        self._dispatch.go_on(now_ms)
 
     # --- time -------------------------------------------------------------------------------------------------
 
@@ -177,7 +186,7 @@ class Forwarding:
         if self._moving:
             return 0
         first: int | None = None
-        for due_ms in (self.remote_links.next_ms, self.dispatch.next_ms, self.lost_links.next_ms):
+        for due_ms in (self.remote_links.next_ms, self._dispatch.next_ms, self.lost_links.next_ms):
             if due_ms is not None and (first is None or due_ms < first):
                 first = due_ms
         return first
@@ -189,7 +198,7 @@ class Forwarding:
         for _ in range(min(SLICE, len(self._moving))):
             relay, node = self._moving.popleft()
             self._move(relay, node, now_ms)
-        self.dispatch.tick(now_ms)
+        self._dispatch.tick(now_ms)
         self.lost_links.tick(now_ms)
 
     def _move(self, relay: Relay, node: NodeKey, now_ms: int) -> None:
@@ -198,7 +207,7 @@ class Forwarding:
         if not relay.session.ended:
             self._own_devices.settle(relay, now_ms)
             self._far_devices.hold(relay.session, held, relay.position, now_ms)
-        self.dispatch.pump(relay, now_ms)
+        self.relays.stir(relay)
 
     # --- who is kicked ----------------------------------------------------------------------------------------
 

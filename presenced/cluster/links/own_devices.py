@@ -12,10 +12,10 @@ from collections.abc import Iterable
 import msgspec
 
 from presenced.cluster.links.beats import GatheredBeats
-from presenced.cluster.links.dispatch import Dispatch
 from presenced.cluster.links.held_devices import HelloPositions, is_overtaken, return_terms
 from presenced.cluster.links.relay import Errand, OwnDevice, Relay
 from presenced.cluster.links.relays import Relays
+from presenced.cluster.links.waits import Waits
 from presenced.cluster.messages import LinkHello
 from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.cluster.ports import BidsPort, HomesPort
@@ -35,7 +35,7 @@ class OwnDevices:
         homes: HomesPort,
         bids: BidsPort,
         relays: Relays,
-        dispatch: Dispatch,
+        waits: Waits,
         beats: GatheredBeats,
         positions: HelloPositions,
     ) -> None:
@@ -43,7 +43,7 @@ class OwnDevices:
         self._homes = homes
         self._bids = bids
         self._relays = relays
-        self._dispatch = dispatch
+        self._waits = waits
         self._beats = beats
         self._positions = positions
 
@@ -58,7 +58,7 @@ class OwnDevices:
         """These users have other homes than before. O(names, and their links)."""
         for relay in self._relays.of_users(names):
             self.settle(relay, now_ms)
-            self._dispatch.pump(relay, now_ms)
+            self._relays.stir(relay)
 
     def settle(self, relay: Relay, now_ms: int) -> None:
         """See to it that the link's own device is attached where its user's home is now. Idempotent."""
@@ -79,7 +79,7 @@ class OwnDevices:
         elif own.home != node:
             self._attach_at(relay, own, node, now_ms)
 
-    def opened(self, relay: Relay, number: int, now_ms: int) -> None:
+    def opened(self, relay: Relay, number: int) -> None:
         """The home has attached the device, perhaps after this was given up."""
         own = relay.own_device
         if own is not None and own.opening == number:
@@ -88,7 +88,7 @@ class OwnDevices:
         request = self._relays.finish(relay, number)
         if request is not None:
             self._relays.done_with(relay, request)
-        self._dispatch.pump(relay, now_ms)
+        self._relays.stir(relay)
 
     def refused(self, relay: Relay, request: Errand, now_ms: int) -> None:
         """The node at which the device was to be attached is not the user's home by now."""
@@ -121,7 +121,7 @@ class OwnDevices:
         own.opening, own.home = request.number, node
         self._relays.take(relay, request)
         self._relays.start(relay, request, node, is_exclusive=True)
-        self._dispatch.await_opening(relay, request, now_ms)
+        self._waits.await_opening(relay, request, now_ms)
         return request.number
 
     def _decided(self, relay: Relay, number: int, now_ms: int) -> None:
@@ -133,7 +133,7 @@ class OwnDevices:
         if relay.own_device is not None and relay.own_device.home == NOWHERE:
             # Also if it took so long that nobody waits for it any longer.
             self.settle(relay, now_ms)
-        self._dispatch.pump(relay, now_ms)
+        self._relays.stir(relay)
 
     def _attach_at(self, relay: Relay, own: OwnDevice, node: NodeKey, now_ms: int) -> None:
         session = relay.session

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.core.model import Session
 from presenced.wire.messages import ClientMessage, Error, Hello, Routes
+
+REQUEST_BYTES: Final = 512
+"""What a request that waits or is under way counts besides its bytes."""
 
 
 class HeldElsewhere(NamedTuple):

@@ -47,6 +47,7 @@ class Relays(Part):
         self._by_node: dict[NodeKey, dict[Relay, None]] = {}
         self._by_user: dict[str, dict[Relay, None]] = {}
         """Those whose own device is not here, by their user."""
+        self._stirred: dict[Relay, None] = {}
         self._links = 0
 
     # --- the table --------------------------------------------------------------------------------------------
@@ -129,6 +130,21 @@ class Relays(Part):
         if request.request_id and not request.is_done:
             refuse(self._engine, relay.session, request.request_id, code, sentence, RETRY_MS)
         self.done_with(relay, request)
+
+    def stir(self, relay: Relay) -> None:
+        """Something that the link has asked has come back, or is done with: what waits behind it may go, perhaps. It
+        does so when whoever is at work with relays is done (`take_stirred`). O(1)."""
+        self._stirred[relay] = None
+
+    @property
+    def has_stirred(self) -> bool:
+        """Whether `take_stirred` has something. O(1)."""
+        return bool(self._stirred)
+
+    def take_stirred(self) -> list[Relay]:
+        """The relays that were stirred since the last call."""
+        stirred, self._stirred = list(self._stirred), {}
+        return stirred
 
     # --- what is sent -----------------------------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ def cluster_status(
         nodes=sorted(map(shown, node.nodes), key=lambda one: one.name),
         users_own=own,
         users_copied=len(node.homes) - own,
-        forwarded=forwarding.dispatch.forwarded,
+        forwarded=forwarding.executor.forwarded,
         remote_links=len(forwarding.remote_links),
         relays=len(forwarding.relays),
         backlog_bytes=node.batches.bytes,
