@@ -50,7 +50,7 @@ class Emptied(BackplaneError):
         super().__init__("the log is gone: the engine was emptied, or is another one")
 
 
-_OF_NODE: Final = ("no_library", "bad_request", "slice_lost", "stopped")
+_OF_NODE: Final = ("no_library", "bad_request", "parcel_lost", "stopped")
 """What is wrong with the node that calls."""
 
 
@@ -59,7 +59,7 @@ class Refused(BackplaneError):
 
     `no_library` (hiredis is not installed), `bad_address`, `password`, `permission`, `certificate`, `old_engine`,
     `replica`, `evicts`, `sharded`, `is_sentinel`, `no_service` (Sentinel does not know it), `foreign_keys`,
-    `bad_request` (a call that no engine takes), `slice_lost` (what the node was to be told is gone), `stopped` (the
+    `bad_request` (a call that no engine takes), `parcel_lost` (what the node was to be told is gone), `stopped` (the
     node stops).
     """
 

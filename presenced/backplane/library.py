@@ -50,8 +50,9 @@ class ClusterKeys(NamedTuple):
     log: str
     nodes: str
 
-    def slice(self, joiner: int, number: int) -> str:
-        """Where a slice lies."""
+    def parcel(self, joiner: int, number: int) -> str:
+        """Where a parcel lies."""
+        # As nodes of before call it, with which this one may run.
         return f"{self.prefix}slice:{joiner}:{number}"
 
 

@@ -30,8 +30,8 @@ READ_ENTRIES_MAX = 32
 LOG_BYTES_MAX = 256 << 20
 """The log holds no more; whoever has not read what is dropped gets `Rewound`."""
 
-SLICE_LIFE_MS = 120_000
-"""How long the engine keeps a slice that nobody takes."""
+PARCEL_LIFE_MS = 120_000
+"""How long the engine keeps a parcel that nobody takes."""
 
 EntryKind = Literal["batch", "joined", "gone"]
 
@@ -120,11 +120,11 @@ class Backplane(Protocol):
         """The entries behind `after_n`, at most 32. Waits up to a second for the first; [] = nothing came. Raises
         `Rewound` where the next one has been dropped."""
 
-    async def put_slice(self, joiner: int, number: int, data: bytes) -> None:
+    async def put_parcel(self, joiner: int, number: int, data: bytes) -> None:
         """Lay bytes down for the node that joins with this key, beside the log. They vanish after two minutes."""
 
-    async def take_slice(self, joiner: int, number: int) -> bytes | None:
-        """Those bytes; None = they are not there. The slice with the number before it is dropped thereby, so that a
+    async def take_parcel(self, joiner: int, number: int) -> bytes | None:
+        """Those bytes; None = they are not there. The parcel with the number before it is dropped thereby, so that a
         call whose answer was lost can be repeated."""
 
     async def close(self) -> None:

@@ -16,9 +16,9 @@ from presenced.backplane.inspection import EngineInfo
 from presenced.backplane.library import DEFAULT_PREFIX, LIBRARY, ClusterKeys, Library, keys_of
 from presenced.backplane.port import (
     LEASE_MS,
+    PARCEL_LIFE_MS,
     READ_ENTRIES_MAX,
     READ_WAIT_MS,
-    SLICE_LIFE_MS,
     Entry,
     EntryKind,
     Joined,
@@ -168,15 +168,15 @@ class RedisBackplane:
         names the one before it. So a log that has gone another way is noticed on any connection."""
         return not self._read or _position(self._read)[0] != after_n or head.split(b" ", 5)[4] == self._read
 
-    async def put_slice(self, joiner: int, number: int, data: bytes) -> None:
+    async def put_parcel(self, joiner: int, number: int, data: bytes) -> None:
         """See `port.Backplane`."""
-        command = "SET", self._keys.slice(joiner, number), data, "PX", SLICE_LIFE_MS
+        command = "SET", self._keys.parcel(joiner, number), data, "PX", PARCEL_LIFE_MS
         await self._answers(self._commands, command)
 
-    async def take_slice(self, joiner: int, number: int) -> bytes | None:
+    async def take_parcel(self, joiner: int, number: int) -> bytes | None:
         """See `port.Backplane`."""
-        before = self._keys.slice(joiner, number - 1)
-        asked = "GET", self._keys.slice(joiner, number)
+        before = self._keys.parcel(joiner, number - 1)
+        asked = "GET", self._keys.parcel(joiner, number)
         _, found = await self._answers(self._commands, ("UNLINK", before), asked)
         return found if found is None else bytes(found)
 

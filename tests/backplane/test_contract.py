@@ -365,17 +365,17 @@ async def test_a_join_that_was_lost_is_no_fence(stage: Stage) -> None:
     await error_of(b.renew(two.n, two.tag), Rewound)
 
 
-# --- slices -------------------------------------------------------------------------------------------------------
+# --- parcels ------------------------------------------------------------------------------------------------------
 
 
-async def test_slices_lie_beside_the_log(stage: Stage) -> None:
+async def test_parcels_lie_beside_the_log(stage: Stage) -> None:
     a, one = await joined(stage, "a")
     b, two = await joined(stage, "b")
-    await a.put_slice(two.incarnation, 1, b"one")
-    await a.put_slice(two.incarnation, 2, b"two \x00")
-    assert await b.take_slice(two.incarnation, 1) == b"one"
-    assert await b.take_slice(two.incarnation, 1) == b"one", "the answer may have been lost"
-    assert await b.take_slice(two.incarnation, 2) == b"two \x00"
-    assert await b.take_slice(two.incarnation, 1) is None
-    assert await b.take_slice(two.incarnation, 3) is None
+    await a.put_parcel(two.incarnation, 1, b"one")
+    await a.put_parcel(two.incarnation, 2, b"two \x00")
+    assert await b.take_parcel(two.incarnation, 1) == b"one"
+    assert await b.take_parcel(two.incarnation, 1) == b"one", "the answer may have been lost"
+    assert await b.take_parcel(two.incarnation, 2) == b"two \x00"
+    assert await b.take_parcel(two.incarnation, 1) is None
+    assert await b.take_parcel(two.incarnation, 3) is None
     assert len(await all_of(a)) == 2

@@ -126,8 +126,8 @@ async def test_the_user_of_the_documentation_can_do_all_and_nothing_else(start: 
     n, tag = await node.append(0, one.n, one.tag, b"x")
     assert len(await node.read(0)) == 2
     await node.renew(n, tag)
-    await node.put_slice(1, 1, b"x")
-    assert await node.take_slice(1, 1) == b"x"
+    await node.put_parcel(1, 1, b"x")
+    assert await node.take_parcel(1, 1) == b"x"
     with pytest.raises(Exception, match="dropped|holds entries"):
         await node.read(0)
     await node.leave()
@@ -441,11 +441,11 @@ async def test_a_stopped_engine_is_given_up_in_time_and_its_late_answer_is_nobod
     redis = start()
     node = opened(redis.access)
     one = await joined(node)
-    await node.put_slice(1, 1, b"old")
+    await node.put_parcel(1, 1, b"old")
     assert redis.process is not None
     redis.process.send_signal(signal.SIGSTOP)
     with pytest.raises(Unreachable):
-        await node.take_slice(1, 1)
+        await node.take_parcel(1, 1)
     redis.process.send_signal(signal.SIGCONT)
     assert (await node.append(0, one.n, one.tag, b""))[0] == 2
     await node.close()

@@ -29,7 +29,7 @@ def test_what_is_no_prefix(prefix: str) -> None:
 
 def test_all_keys_have_one_hash_tag() -> None:
     keys = keys_of("chat:eu")
-    every = [keys.prefix, keys.state, keys.log, keys.nodes, keys.slice(7, 8)]
+    every = [keys.prefix, keys.state, keys.log, keys.nodes, keys.parcel(7, 8)]
     assert all(key.startswith("{chat:eu}:") for key in every)
     assert len(set(every)) == 5
 

@@ -51,8 +51,8 @@ CALLS: list[Callable[[RedisBackplane], Awaitable[object]]] = [
     lambda node: node.renew(5, 1),
     lambda node: node.leave(),
     lambda node: node.read(5),
-    lambda node: node.put_slice(1, 1, b""),
-    lambda node: node.take_slice(1, 1),
+    lambda node: node.put_parcel(1, 1, b""),
+    lambda node: node.take_parcel(1, 1),
 ]
 
 

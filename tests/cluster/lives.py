@@ -166,8 +166,8 @@ class Life(Mortality):
 
     def live(self, steps: int) -> None:
         """So many steps, and then rest."""
-        # Slices of one user each, so that a node may go between any two.
-        few = {"SLICE_COST": 1, "AHEAD_SLICES": 2} if "halfway" in self.faults else {}
+        # Parcels of one user each, so that a node may go between any two.
+        few = {"PARCEL_COST": 1, "AHEAD_PARCELS": 2} if "halfway" in self.faults else {}
         # Hardly anything may wait for an engine that is away.
         full = {"BACKLOG_BYTES": 300, "WAITING_BYTES": 100} if "outage" in self.faults and self.is_short else {}
         with ExitStack() as stack:

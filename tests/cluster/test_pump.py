@@ -288,7 +288,7 @@ async def test_a_node_whose_call_is_wrong_ends(stage: Stage, monkeypatch: pytest
             "without the node one, which was not heard of for longer than its lease; started again, it joins anew",
         ),
         (Refused("evicts", "it drops keys"), True, "it drops keys"),
-        (Refused("slice_lost", "gone"), False, "started again, it joins anew"),
+        (Refused("parcel_lost", "gone"), False, "started again, it joins anew"),
         (Unreachable("nobody there"), False, "start it, then this node again"),
         (NotUnderstood("Invalid value 99"), True, "(Invalid value 99); upgrade this node"),
     ],
@@ -303,7 +303,7 @@ def test_what_a_start_mends_is_told_from_what_an_operator_has_to_change(
 @pytest.mark.parametrize(
     ("error", "expected", "words"),
     [
-        (Refused("slice_lost", "gone"), NodeEnded, "started again, it joins anew"),
+        (Refused("parcel_lost", "gone"), NodeEnded, "started again, it joins anew"),
         (Refused("evicts", "it drops keys"), SettingsError, "cluster.url: it drops keys"),
         (Unreachable("nobody there"), NodeEnded, "start it, then this node again"),
         (NotUnderstood("Invalid value 99"), NodeEnded, "upgrade this node"),

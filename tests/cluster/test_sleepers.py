@@ -161,9 +161,9 @@ def test_a_sleeper_whose_heir_has_a_slow_clock_is_shown_as_before() -> None:
 def test_what_is_decided_while_users_are_told_of_holds(
     before: int, is_ahead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The registrar decides when so many slices have come, and the others are made by a node that does not know it yet.
-    `is_ahead`: the log has it before the slices that were made by then."""
-    monkeypatch.setattr(lessons, "SLICE_COST", 1)
+    """The registrar decides when so many parcels have come, and the others are made by a node that does not know it.
+    `is_ahead`: the log has it before the parcels that were made by then."""
+    monkeypatch.setattr(lessons, "PARCEL_COST", 1)
     a, b = (town := town_of("a", "b")).nodes
     names = come_and_go(b)
     sleep(town)

@@ -113,7 +113,7 @@ class TownNode(World):
             return False
         try:
             for stored in closed.stored:
-                done(self.backplane.put_slice(*stored))
+                done(self.backplane.put_parcel(*stored))
             done(self.backplane.append(closed.number, self.node.position, self.node.tag, closed.data))
         except Unreachable:
             return False
@@ -162,15 +162,15 @@ class TownNode(World):
         return True
 
     def take(self, entry: Entry) -> None:
-        slices = {}
+        parcels = {}
         for number in self.reader.wanted(entry):
             try:
-                data = done(self.backplane.take_slice(self.node.me, number))
+                data = done(self.backplane.take_parcel(self.node.me, number))
             except Unreachable:
-                data = done(self.backplane.take_slice(self.node.me, number))
+                data = done(self.backplane.take_parcel(self.node.me, number))
             assert data is not None
-            slices[number] = data
-        self.reader.take(entry, self.now_ms, slices)
+            parcels[number] = data
+        self.reader.take(entry, self.now_ms, parcels)
         if self.node.is_outdone or self.node.is_fenced:
             self.recover(Fenced(0))
             return

@@ -72,14 +72,14 @@ class MemoryBackplane:
             self._seen = (entries[-1].n, entries[-1].tag)
         return entries
 
-    async def put_slice(self, joiner: int, number: int, data: bytes) -> None:
+    async def put_parcel(self, joiner: int, number: int, data: bytes) -> None:
         """See `port.Backplane`."""
-        self._reached().put_slice(joiner, number, data)
+        self._reached().put_parcel(joiner, number, data)
         self._lose_reply()
 
-    async def take_slice(self, joiner: int, number: int) -> bytes | None:
+    async def take_parcel(self, joiner: int, number: int) -> bytes | None:
         """See `port.Backplane`."""
-        data = self._reached().take_slice(joiner, number)
+        data = self._reached().take_parcel(joiner, number)
         self._lose_reply()
         return data
 

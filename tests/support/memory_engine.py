@@ -16,9 +16,9 @@ from presenced.backplane.errors import Emptied, Fenced, Rewound, Unreachable
 from presenced.backplane.port import (
     CLOCK_STEP_MS_MAX,
     LOG_BYTES_MAX,
+    PARCEL_LIFE_MS,
     READ_ENTRIES_MAX,
     READ_WAIT_MS,
-    SLICE_LIFE_MS,
     Entry,
     EntryKind,
     Joined,
@@ -102,7 +102,7 @@ class MemoryEngine:
         self.kept = EngineState()
         self.entries: dict[int, StoredEntry] = {}
         """By position, in order and without gaps."""
-        self.slices: dict[Position, tuple[bytes, int]] = {}
+        self.parcels: dict[Position, tuple[bytes, int]] = {}
         self._before: list[EngineState] = []
         self._news: asyncio.Future[None] | None = None
 
@@ -118,12 +118,12 @@ class MemoryEngine:
 
     def empty(self) -> None:
         """Forget everything (FLUSHALL, or another engine at this address)."""
-        self.kept, self.entries, self.slices, self._before = EngineState(), {}, {}, []
+        self.kept, self.entries, self.parcels, self._before = EngineState(), {}, {}, []
 
     def split(self) -> MemoryEngine:
         """Another engine that goes on from here by itself: the old primary, to which some nodes are connected still."""
         other = MemoryEngine(self.clock_ms, log_bytes_max=self.log_bytes_max, waits=self.waits)
-        other.kept, other.entries, other.slices = self.kept, dict(self.entries), dict(self.slices)
+        other.kept, other.entries, other.parcels = self.kept, dict(self.entries), dict(self.parcels)
         other._before = list(self._before)
         return other
 
@@ -202,16 +202,16 @@ class MemoryEngine:
             raise self._rewound(self.kept)
         return [self.entries[n][0] for n in range(after + 1, min(self.kept.n, after + READ_ENTRIES_MAX) + 1)]
 
-    def put_slice(self, joiner: int, number: int, data: bytes) -> None:
+    def put_parcel(self, joiner: int, number: int, data: bytes) -> None:
         """Lay bytes down."""
         self._refuse_when_down()
-        self.slices[joiner, number] = (data, self.clock_ms() + SLICE_LIFE_MS)
+        self.parcels[joiner, number] = (data, self.clock_ms() + PARCEL_LIFE_MS)
 
-    def take_slice(self, joiner: int, number: int) -> bytes | None:
+    def take_parcel(self, joiner: int, number: int) -> bytes | None:
         """Give bytes, and drop the ones before them."""
         self._refuse_when_down()
-        self.slices.pop((joiner, number - 1), None)
-        data, until_ms = self.slices.get((joiner, number), (None, 0))
+        self.parcels.pop((joiner, number - 1), None)
+        data, until_ms = self.parcels.get((joiner, number), (None, 0))
         return data if self.clock_ms() < until_ms else None
 
     # --- what they are made of --------------------------------------------------------------------------------

@@ -15,12 +15,12 @@ from presenced.cluster.log.disputes import Disputes
 from presenced.cluster.log.entries import (
     KnownFacts,
     Offer,
+    Parcel,
     Ready,
-    Slice,
     Taken,
     all_of,
     decode_known,
-    decode_slice,
+    decode_parcel,
     version_in,
 )
 from presenced.cluster.log.node import Node
@@ -92,7 +92,7 @@ class Arrival:
         self._returned.add(member)
         self._teachers[member] = None
 
-    def take(self, sender: Member, item: Slice, slices: Mapping[int, bytes], now_ms: int) -> None:
+    def take(self, sender: Member, item: Parcel, parcels: Mapping[int, bytes], now_ms: int) -> None:
         """What is told by an older node. O(users in it)."""
         node = self._node
         node.learn_lives(item.lives)
@@ -106,7 +106,7 @@ class Arrival:
                 self._since_join.number_events(item, now_ms)
                 self._consider(now_ms)
             return
-        content, changes = decode_slice(slices[item.number]), node.home_changes
+        content, changes = decode_parcel(parcels[item.number]), node.home_changes
         for shelf in content.asleep:
             names = names_of(shelf)
             outdated = {name: node.homes.of(name) for name in names if changes.since(name, item.position)}

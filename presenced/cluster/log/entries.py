@@ -108,7 +108,7 @@ class ToNode(ItemBase, tag=5):
     content: msgspec.Raw
 
 
-class Slice(ItemBase, tag=6):
+class Parcel(ItemBase, tag=6):
     """At this position, what is stored beside the log under the number is all that is known of some users of this node.
     It is for one that has joined."""
 
@@ -215,7 +215,7 @@ Item = (
     | Moved
     | Whole
     | ToNode
-    | Slice
+    | Parcel
     | Ready
     | Offer
     | Happened
@@ -240,8 +240,8 @@ class NodeBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """No record that it has decided has a version below this, but for those in this batch and before. 0 = not known."""
 
 
-class SliceContent(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What is stored under the number of a slice."""
+class ParcelContent(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What is stored under the number of a parcel."""
 
     users: list[tuple[str, msgspec.Raw]]
     """Each with all that is known of the user, pairs too (`all_of`)."""
@@ -299,7 +299,7 @@ KnownFacts = bytes | list[Fact]
 decode_known: Callable[[bytes | msgspec.Raw], KnownFacts] = decoder_of(KnownFacts)
 """What `all_of` has encoded."""
 
-decode_slice: Callable[[bytes], SliceContent] = decoder_of(SliceContent)
+decode_parcel: Callable[[bytes], ParcelContent] = decoder_of(ParcelContent)
 decode_join: Callable[[bytes], JoinData] = decoder_of(JoinData)
 decode_gone: Callable[[bytes], GoneData] = decoder_of(GoneData)
 

@@ -13,21 +13,21 @@ from presenced.cluster.log.entries import (
     Moved,
     NodeBatch,
     Offer,
-    Slice,
+    Parcel,
     ToNode,
     Whole,
     decode_facts,
     decode_known,
-    decode_slice,
+    decode_parcel,
 )
 from presenced.cluster.messages import decode_node_message
 from presenced.core.dormants import Shelf
 from presenced.core.parts.sleep import Sleep
 
 
-def foresee(batch: NodeBatch, me: int, slices: Mapping[int, bytes]) -> None:
-    """Raise `NotUnderstood` if this node cannot read all that the batch says to it. What comes with a slice is in
-    `slices`, as for `LogReader.take`. O(what it says)."""
+def foresee(batch: NodeBatch, me: int, parcels: Mapping[int, bytes]) -> None:
+    """Raise `NotUnderstood` if this node cannot read all that the batch says to it. What comes with a parcel is in
+    `parcels`, as for `LogReader.take`. O(what it says)."""
     for item in batch.items:
         match item:
             case Decided() | Moved():
@@ -36,8 +36,8 @@ def foresee(batch: NodeBatch, me: int, slices: Mapping[int, bytes]) -> None:
                 _foresee_user(decode_known(item.facts))
             case ToNode() if item.to == me:
                 decode_node_message(item.content)
-            case Slice() if item.number in slices:
-                content = decode_slice(slices[item.number])
+            case Parcel() if item.number in parcels:
+                content = decode_parcel(parcels[item.number])
                 for shelf in content.asleep:
                     for _, both in Shelf(shelf.names, shelf.sizes, shelf.packed).users():
                         _foresee_user(both)

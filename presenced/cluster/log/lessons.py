@@ -1,9 +1,9 @@
 """What nodes that have joined are still to be told: all users of this node, some at a time. Pure.
 
-The bytes are stored beside the log, and an entry of the log says at which position they hold: the other nodes read past
-it. A user who changes behind that position is told by the facts of the change, as to everybody. A node that has joined
-says what it has taken, and is sent no more than a few MiB ahead of that, so that neither this node nor the engine holds
-more, however many users there are.
+They are stored beside the log in parcels, and an entry of the log says at which position each parcel holds: the other
+nodes read past it. A user who changes behind that position is told by the facts of the change, as to everybody. A node
+that has joined says what it has taken, and is sent no more than a few MiB ahead of that, so that neither this node nor
+the engine holds more, however many users there are.
 
 Those who sleep are told first, whole shelves at a time, and then those who are awake. Nobody falls asleep meanwhile, so
 that nobody is passed over between the two.
@@ -18,7 +18,7 @@ from typing import Final
 from msgspec import Raw
 
 from presenced.cluster.log.batches import WAITING_BYTES, Stored
-from presenced.cluster.log.entries import Decided, Slice, SliceContent, all_of, packed_facts
+from presenced.cluster.log.entries import Decided, Parcel, ParcelContent, all_of, packed_facts
 from presenced.cluster.log.homes import SHELVES
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import Member
@@ -26,16 +26,16 @@ from presenced.core.records import UsersAsleep
 from presenced.core.told_shelves import ToldShelf, told_shelf
 from presenced.wire.codec import encode
 
-SLICE_COST: Final = 800
+PARCEL_COST: Final = 800
 AWAKE_COST: Final = 8
 SHELF_COST: Final = 8
-"""What a slice, and so a turn, may have: a name that is looked at counts 1, who is awake takes 15 us, and a shelf of 32
-who sleep as long. About 1.5 ms."""
+"""What a parcel, and so a turn, may have: a name that is looked at counts 1, who is awake takes 15 us, and a shelf of
+32 who sleep as long. About 1.5 ms."""
 
-SLICE_BYTES: Final = 256 << 10
-"""A slice that has reached this size takes no more."""
+PARCEL_BYTES: Final = 256 << 10
+"""A parcel that has reached this size takes no more."""
 
-AHEAD_SLICES: Final = 32
+AHEAD_PARCELS: Final = 32
 AHEAD_BYTES: Final = 4 << 20
 """While so much was stored for a node that it has not taken, it is sent no more."""
 
@@ -49,9 +49,9 @@ class _Lesson:
 
     def __init__(self) -> None:
         self.number = 0
-        """Of the last slice."""
+        """Of the last parcel."""
         self.ahead: deque[tuple[int, int]] = deque()
-        """Slices that were not taken yet, by number and bytes."""
+        """Parcels that were not taken yet, by number and bytes."""
         self.ahead_bytes = 0
         self.begin()
 
@@ -71,15 +71,15 @@ class _Lesson:
     @property
     def has_room(self) -> bool:
         """Whether more may be stored."""
-        return len(self.ahead) < AHEAD_SLICES and self.ahead_bytes < AHEAD_BYTES
+        return len(self.ahead) < AHEAD_PARCELS and self.ahead_bytes < AHEAD_BYTES
 
     def note_sent(self, number: int, size: int) -> None:
-        """A slice was sent."""
+        """A parcel was sent."""
         self.ahead.append((number, size))
         self.ahead_bytes += size
 
     def note_taken(self, number: int) -> None:
-        """This slice was taken, and all before it."""
+        """This parcel was taken, and all before it."""
         while self.ahead and self.ahead[0][0] <= number:
             self.ahead_bytes -= self.ahead.popleft()[1]
 
@@ -143,7 +143,7 @@ class Lessons:
         return lesson.has_room and (not lesson.is_over or self._is_all())
 
     def go_on(self, now_ms: int) -> None:
-        """Make the next slice for one of them. O(`SLICE_COST`)."""
+        """Make the next parcel for one of them. O(`PARCEL_COST`)."""
         if not self.has_work:
             return
         going_on = [one for one in self._lessons.items() if self._goes_on(one[1])]
@@ -151,7 +151,7 @@ class Lessons:
         users: list[tuple[str, Raw]] = []
         asleep: list[UsersAsleep] = []
         cost, size = 0, 0
-        while cost < SLICE_COST and size < SLICE_BYTES and not lesson.is_over:
+        while cost < PARCEL_COST and size < PARCEL_BYTES and not lesson.is_over:
             if lesson.shelf is not None:
                 told = self._next_shelf(lesson)
                 if told.fact is not None:
@@ -175,7 +175,7 @@ class Lessons:
             if followers := list(self._node.engine.followers.general_facts(now_ms)):
                 self._node.batches.add(Decided(packed_facts(followers)))
             events = self._node.engine.events
-            self._node.batches.add(self._slice(joiner, 0, events.seq, events.epoch))
+            self._node.batches.add(self._parcel(joiner, 0, events.seq, events.epoch))
             self._told[joiner] = self._lessons.pop(joiner)
             self._hold()
 
@@ -204,15 +204,15 @@ class Lessons:
         lesson.number += 1
         # Several nodes store for the same reader, and each counts on its own.
         number = lesson.number | self._node.mine.incarnation << NUMBER_BITS
-        stored = Stored(joiner.key, number, encode(SliceContent(users, asleep)))
+        stored = Stored(joiner.key, number, encode(ParcelContent(users, asleep)))
         lesson.note_sent(number, len(stored.data))
-        self._node.batches.add(self._slice(joiner, number), stored)
+        self._node.batches.add(self._parcel(joiner, number), stored)
 
-    def _slice(self, joiner: Member, number: int, events: int = 0, events_epoch: int = 0) -> Slice:
+    def _parcel(self, joiner: Member, number: int, events: int = 0, events_epoch: int = 0) -> Parcel:
         node, horizon = self._node, self._node.horizon
         # A node that does not know all users yet has nothing to say of the rest.
         origin = horizon.origin if horizon.has_begun else 0
-        return Slice(
+        return Parcel(
             joiner.key,
             number,
             node.position,

@@ -28,8 +28,8 @@ from presenced.cluster.log.entries import (
     New,
     NodeBatch,
     Offer,
+    Parcel,
     Ready,
-    Slice,
     Taken,
     ToNode,
     Unpaired,
@@ -94,16 +94,16 @@ class LogReader:
             self._returns.found(now_ms)
 
     def wanted(self, entry: Entry) -> list[int]:
-        """The numbers of the slices that `take` needs for this entry. O(items)."""
+        """The numbers of the parcels that `take` needs for this entry. O(items)."""
         mine = self._node.mine
         if entry.kind != "batch" or mine.is_ready:
             return []
-        slices = [item for item in decode_batch(entry.data).items if type(item) is Slice]
-        return [item.number for item in slices if item.joiner == mine.key and item.number]
+        parcels = [item for item in decode_batch(entry.data).items if type(item) is Parcel]
+        return [item.number for item in parcels if item.joiner == mine.key and item.number]
 
-    def take(self, entry: Entry, now_ms: int, slices: Mapping[int, bytes]) -> None:
-        """The next entry. `slices`: what is stored under the numbers that are `wanted`. Raises `NotUnderstood` if it is
-        of a later version, of which nothing is applied then. O(what it says)."""
+    def take(self, entry: Entry, now_ms: int, parcels: Mapping[int, bytes]) -> None:
+        """The next entry. `parcels`: what is stored under the numbers that are `wanted`. Raises `NotUnderstood` if it
+        is of a later version, of which nothing is applied then. O(what it says)."""
         node = self._node
         node.note_read(entry.n, entry.tag)
         forgotten = self.memory.note_read(entry.n, entry.tag, now_ms)
@@ -113,7 +113,7 @@ class LogReader:
             self.memory.note_acquired(entry.n, name)
         self.entries_read += 1
         if entry.kind == "batch":
-            self._take_batch(entry, node.batches.decoded(entry.data), now_ms, slices)
+            self._take_batch(entry, node.batches.decoded(entry.data), now_ms, parcels)
         elif entry.kind == "joined":
             self._take_joined(entry)
         else:
@@ -171,13 +171,13 @@ class LogReader:
 
     # --- batches ----------------------------------------------------------------------------------------------
 
-    def _take_batch(self, entry: Entry, batch: NodeBatch, now_ms: int, slices: Mapping[int, bytes]) -> None:
+    def _take_batch(self, entry: Entry, batch: NodeBatch, now_ms: int, parcels: Mapping[int, bytes]) -> None:
         node = self._node
         sender = node.nodes.of_entry(entry.incarnation)
         if sender is None:
             return
         if sender.level > LEVEL:
-            foresee(batch, node.me, slices)
+            foresee(batch, node.me, parcels)
         node.nodes.note_version(sender, batch.version)
         if batch.number <= sender.batch:
             # The log lost it, and its node has appended it again.
@@ -196,7 +196,7 @@ class LogReader:
             # Versions of all nodes are of one scale: what is told next here is above all that was told there.
             node.engine.ledger.raise_version(batch.version, now_ms)
             for item in batch.items:
-                self._take_item(sender, item, now_ms, slices)
+                self._take_item(sender, item, now_ms, parcels)
         if any(type(item) not in _OF_NOBODY for item in batch.items):
             self._newest = max(self._newest, batch.version)
         node.nodes.note_floor(sender, batch.floor)
@@ -223,7 +223,7 @@ class LogReader:
             case Figures() if item.choices is not None:
                 self._observer.chose(node.mine)
 
-    def _take_item(self, sender: Member, item: Item, now_ms: int, slices: Mapping[int, bytes]) -> None:
+    def _take_item(self, sender: Member, item: Item, now_ms: int, parcels: Mapping[int, bytes]) -> None:
         match item:
             # Nearly all items are of these two kinds, and each case that is looked at costs 0.1 us.
             case Decided():
@@ -256,9 +256,9 @@ class LogReader:
                 self._take_moved(sender, item, now_ms)
             case Whole():
                 self._take_whole(sender, item, now_ms)
-            case Slice():
+            case Parcel():
                 if item.joiner == self._node.me and not self._node.mine.is_ready:
-                    self._arrival.take(sender, item, slices, now_ms)
+                    self._arrival.take(sender, item, parcels, now_ms)
             case Ready():
                 self._note_ready(sender)
                 if sender is not self._node.mine and not sender.has_begun:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from presenced.cluster.log.entries import Slice, Unpaired
+from presenced.cluster.log.entries import Parcel, Unpaired
 from presenced.cluster.log.node import Node
 from presenced.core.records import Fact
 
@@ -50,7 +50,7 @@ class SinceJoin:
         """Events begin anew at this position. O(1)."""
         self._anew, self._events = (position, epoch, seq), []
 
-    def number_events(self, item: Slice, now_ms: int) -> None:
+    def number_events(self, item: Parcel, now_ms: int) -> None:
         """Go on where events have come to, which is the same whoever says it. O(events since this node has joined)."""
         from_position, epoch, seq = item.position, item.events_epoch, item.events
         if self._anew is not None and self._anew[0] > item.position:

@@ -64,7 +64,7 @@ async def open_cluster(
         joining(membership)
         await membership.join()
     except (BackplaneError, NotUnderstood) as error:
-        if isinstance(error, Refused) and error.code != "slice_lost":
+        if isinstance(error, Refused) and error.code != "parcel_lost":
             raise SettingsError(f"cluster.url: {error.sentence}") from None
         raise node_ended(error, settings) from None
     return membership
@@ -98,7 +98,7 @@ def node_ended(error: Exception, settings: Settings) -> Exception:
         case Fenced():
             sentence = f"the cluster goes on without the node {name}, which was not heard of for longer than its lease"
             return NodeEnded(f"{sentence}; started again, it joins anew")
-        case Refused(code="slice_lost"):
+        case Refused(code="parcel_lost"):
             # What it was to be told lay beside the log for too short a time: of another life it will be told again.
             return NodeEnded(f"the node {name} did not take in time what the others know; started again, it joins anew")
         case Refused():

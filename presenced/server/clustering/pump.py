@@ -233,15 +233,15 @@ class Pump:
         node, reader = self._node, self._reader
         began_ns = self._clocks.monotonic_ns()
         for entry in entries:
-            slices: dict[int, bytes] = {}
+            parcels: dict[int, bytes] = {}
             for number in reader.wanted(entry):
-                data = await self._command(partial(self._backplane.take_slice, node.me, number))
+                data = await self._command(partial(self._backplane.take_parcel, node.me, number))
                 if data is None:
-                    raise Refused("slice_lost", "what this node was to be told is gone")
-                slices[number] = data
+                    raise Refused("parcel_lost", "what this node was to be told is gone")
+                parcels[number] = data
             if self._calls.is_over:
                 return
-            reader.take(entry, self._host.begin(), slices)
+            reader.take(entry, self._host.begin(), parcels)
             if node.is_outdone:
                 raise BackplaneError("nodes have come back that know more than the disk from which this one has begun")
             if node.is_fenced:
@@ -283,7 +283,7 @@ class Pump:
         closed = node.batches.close()
         assert closed is not None
         for stored in closed.stored:
-            await self._command(partial(self._backplane.put_slice, *stored))
+            await self._command(partial(self._backplane.put_parcel, *stored))
         await self._command(lambda: self._backplane.append(closed.number, node.position, node.tag, closed.data))
         if node.batches.appended(closed.number):
             self._host.begin()
