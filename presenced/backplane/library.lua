@@ -262,7 +262,7 @@ local function join(keys, args)
   end
   saved(keys, log, node, record)
   local epoch, joined = tonumber(redis.call('HMGET', keys[1], 'epoch')[1]), id_of(record[JOINED_N], record[JOINED_TAG])
-  return told(living(keys), { record[INCARNATION], log.history, epoch, joined, log.clock, log.now })
+  return told(living(keys), { record[INCARNATION], log.history, epoch, joined, log.clock })
 end
 
 -- ARGS: node, incarnation, history, batch, n seen, its id, tag, data
@@ -309,7 +309,7 @@ local function renew(keys, args)
   dropped_up_to(keys, log, least)
   bounded(keys, log)
   saved(keys, log, node, record)
-  return told(stay, { record[LEASE], log.clock, log.now, id_of(log.n, log.tag) })
+  return told(stay, { log.clock, log.now, id_of(log.n, log.tag) })
 end
 
 -- ARGS: node, incarnation, history, random

@@ -79,8 +79,6 @@ class Joined(NamedTuple):
     """Of its own `joined` entry."""
     clock_ms: int
     """The lease clock at this call."""
-    wall_offset_ms: int
-    """How far the engine's wall clock is ahead of this machine's, to half of the call's duration."""
     nodes: list[NodeInfo]
     """Those who live, itself too, by incarnation."""
 
@@ -88,11 +86,12 @@ class Joined(NamedTuple):
 class Renewed(NamedTuple):
     """What `renew` tells."""
 
-    lease_ms: int
-    """How long the lease lasts from this call on."""
     nodes: list[NodeInfo]
+    """Those who live, the caller too, by incarnation."""
     clock_ms: int
+    """The lease clock at this call."""
     wall_offset_ms: int
+    """How far the engine's wall clock is ahead of this machine's, to half of the call's duration."""
     end_n: int
     """The newest entry of the log."""
 

@@ -90,17 +90,13 @@ class RedisBackplane:
 
     async def join(self, node: str, nonce: int, least: int, wall_epoch: int, data: bytes) -> Joined:
         """See `port.Backplane`."""
-        sent_ms = self._wall_ms()
         random = self._random(52)
         reply = await self._function("join", node, nonce, least, wall_epoch, self._lease_ms, random, data)
-        incarnation, history, epoch, joined, clock_ms, engine_ms, *nodes = reply
+        incarnation, history, epoch, joined, clock_ms, *nodes = reply
         self._node, self._incarnation, self._history = node, incarnation, history.decode()
         self._read = joined
         self._end_n = _position(joined)[0]
-        offset_ms = self._offset_ms(sent_ms, engine_ms)
-        return Joined(
-            incarnation, self._history, epoch, *_position(joined), clock_ms, offset_ms, list(map(_node_info, nodes))
-        )
+        return Joined(incarnation, self._history, epoch, *_position(joined), clock_ms, list(map(_node_info, nodes)))
 
     async def append(self, batch: int, seen_n: int, seen_tag: int, data: bytes) -> tuple[int, int]:
         """See `port.Backplane`."""
@@ -127,10 +123,10 @@ class RedisBackplane:
         if answers:
             self._asked_s = now_s
             self._commands.note_memory(answers[0])
-        lease_ms, clock_ms, engine_ms, end, *nodes = reply
+        clock_ms, engine_ms, end, *nodes = reply
         infos = list(map(_node_info, nodes))
         self._end_n = _position(end)[0]
-        return Renewed(lease_ms, infos, clock_ms, self._offset_ms(sent_ms, engine_ms), self._end_n)
+        return Renewed(infos, clock_ms, self._offset_ms(sent_ms, engine_ms), self._end_n)
 
     async def leave(self) -> None:
         """See `port.Backplane`."""

@@ -43,7 +43,6 @@ async def test_first_node_begins_a_history(stage: Stage) -> None:
     node = stage.node()
     first = await node.join("a", 1, 41, 77, b"about a")
     assert (first.incarnation, first.epoch, first.n, first.clock_ms) == (42, 77, 1, 0)
-    assert first.wall_offset_ms == stage.now_ms - 1_000
     assert [(one.name, one.incarnation, one.lease_until_ms, one.read_n, one.data) for one in first.nodes] == [
         ("a", 42, LEASE_MS, 1, b"about a")
     ]
@@ -181,7 +180,7 @@ async def test_who_is_not_heard_of_is_gone(stage: Stage) -> None:
         stage.pass_ms(2_000)
         told = await a.renew(one.n, one.tag)
     assert [node.name for node in told.nodes] == ["a", "b"], "the lease is over when more than 10 s have passed"
-    assert (told.clock_ms, told.end_n, told.lease_ms) == (11_500, 3, LEASE_MS)
+    assert (told.clock_ms, told.end_n) == (11_500, 3)
     stage.pass_ms(1)
     told = await a.renew(one.n, one.tag)
     assert [(node.name, node.lease_until_ms) for node in told.nodes] == [("a", 21_501)]

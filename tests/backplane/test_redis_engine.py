@@ -118,7 +118,7 @@ async def test_a_reader_that_finds_another_log_is_connected_anew() -> None:
 
 async def test_a_reader_that_sees_nothing_is_connected_anew_though_the_node_asks_to_be_let_in_again() -> None:
     busy = Busy()
-    busy.node._commands.reply = lambda command: [7, b"log", 1, b"12-1", 0, 0]  # type: ignore[attr-defined]
+    busy.node._commands.reply = lambda command: [7, b"log", 1, b"12-1", 0]  # type: ignore[attr-defined]
     for _ in range(4):
         await busy.node.join("a", 1, 0, 1, b"")
         assert await busy.node.read(0) == []

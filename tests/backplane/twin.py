@@ -133,7 +133,7 @@ class Twin:
         self.calls.append((self.clock_ms, node, living))
         self.bound()
         mine = next(one for one in self.log if one.kind == "joined" and one.incarnation == living)
-        return Joined(living, self.history, self.epoch, mine.n, mine.tag, self.clock_ms, now_ms - 1_000, self.live())
+        return Joined(living, self.history, self.epoch, mine.n, mine.tag, self.clock_ms, self.live())
 
     def append(
         self, now_ms: int, node: str, incarnation: int, history: str, batch: int, seen: tuple[int, int], tag: int,
@@ -165,7 +165,7 @@ class Twin:
                 self.bury(one.name, one.incarnation, random, False)
         self.first_n = max(self.first_n, min(one.read_n for one in self.live()))
         self.bound()
-        return Renewed(self.lease_ms, self.live(), self.clock_ms, now_ms - 1_000, len(self.log))
+        return Renewed(self.live(), self.clock_ms, now_ms - 1_000, len(self.log))
 
     def leave(self, now_ms: int, node: str, incarnation: int, history: str, random: int) -> None:
         if self.history and history == self.history and self.incarnation_of(node) == incarnation:

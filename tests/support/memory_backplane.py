@@ -42,7 +42,7 @@ class MemoryBackplane:
         self._lose_reply()
         self._caller = Living(node, joined.incarnation, joined.history)
         self._seen = (joined.n, joined.tag)
-        return joined._replace(wall_offset_ms=joined.wall_offset_ms - self._wall_ms())
+        return joined
 
     async def append(self, batch: int, seen_n: int, seen_tag: int, data: bytes) -> tuple[int, int]:
         """See `port.Backplane`."""

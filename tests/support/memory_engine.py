@@ -149,8 +149,7 @@ class MemoryEngine:
             state.nodes[node] = record
             self._drop(state, 0)
         self._commit(state)
-        now_ms, nodes = state.time_ms, _told(state)
-        return Joined(record.incarnation, state.history, state.epoch, *record.joined, state.clock_ms, now_ms, nodes)
+        return Joined(record.incarnation, state.history, state.epoch, *record.joined, state.clock_ms, _told(state))
 
     def append(self, caller: Living, batch: int, seen: Position, tag: int, data: bytes) -> Position:
         """Append a batch, or find it."""
@@ -176,7 +175,7 @@ class MemoryEngine:
                 self._bury(state, one.name, seed, voluntary=False)
         self._drop(state, min(other.read_n for other in state.nodes.values()))
         self._commit(state)
-        return Renewed(record.lease_ms, _told(state), state.clock_ms, state.time_ms, state.n)
+        return Renewed(_told(state), state.clock_ms, state.time_ms, state.n)
 
     def leave(self, caller: Living, seed: int) -> None:
         """End a caller, if it is not over."""
