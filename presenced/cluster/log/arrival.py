@@ -1,12 +1,13 @@
 """How a node that has joined comes to know all users: each older node tells its own, and says when that was all. Pure.
 
 Who finds no older node knows all that there is: what the own disk says. Who was told by all serves: in the order in
-which they have come, since none says that it has told all before it serves itself.
+which they have come, since none says that it has told all before it serves itself. `Phase` says how far a node is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum, auto
 from itertools import islice
 from typing import Final
 
@@ -35,6 +36,22 @@ BROUGHT_AT_ONCE: Final = 200
 """Users whom the own disk knows and who are looked at in one go: 10 ms. The lease has to be renewed meanwhile."""
 
 
+class Phase(Enum):
+    """How far the arrival of a node has come. Each is followed by the next, but for `ADOPTING`: only one that is alone
+    when it serves has that."""
+
+    LEARNING = auto()
+    """Older nodes tell of their users."""
+    LOOKING = auto()
+    """All of them have, and it looks at those whom the own disk knows: some at a time."""
+    ASKING = auto()
+    """It has said that it knows all users, and has not read that in the log."""
+    ADOPTING = auto()
+    """It serves, and looks at all again: it is the home of those whom others have left, since nobody else is there."""
+    OVER = auto()
+    """It serves, and knows whose home it is."""
+
+
 class Arrival:
     """What this node still waits for."""
 
@@ -50,12 +67,11 @@ class Arrival:
         """A node was lost before it had told all of its users, and no other has told all since."""
         self._last_gone = 0
         """The position at which a node was lost last: who had told all users by then has told too few."""
-        self._left: Iterator[Sequence[str]] | None = None
-        """Users whom the own disk knows and who are to be looked at, some at a time; None = it is not so far, or is
-        over."""
+        self._phase = Phase.LEARNING
+        self._left: Iterator[Sequence[str]] = iter(())
+        """Users who are still to be looked at in this phase, some at a time."""
         self.founds = False
         """Nobody is there who knows more: this node is the home of all whom it knows."""
-        self._has_asked = False
         self._offers: list[Offer] = []
         """What the own disk knows better. It is said behind the end of the arrival: before, nobody knows from which
         position on whoever comes back to this node is to be told of what the homes make of it."""
@@ -73,7 +89,7 @@ class Arrival:
 
     def note_gone(self, member: Member, position: int, now_ms: int) -> None:
         """A node is gone. Those whom it left its users to tell all of theirs again."""
-        if self._node.mine.is_ready:
+        if self._serves:
             return
         self._last_gone = position
         if member in self._teachers:
@@ -87,7 +103,7 @@ class Arrival:
     def note_returned(self, member: Member) -> None:
         """A node that lived before has come back to a log that began anew: it alone tells of its users. No other has
         ended its lesson by now, since each waits for whoever is missing (`Lessons`). O(1)."""
-        if self._node.mine.is_ready or member is self._node.mine:
+        if self._serves or member is self._node.mine:
             return
         self._returned.add(member)
         self._teachers[member] = None
@@ -154,15 +170,23 @@ class Arrival:
         if user is not None:
             node.copies.release(user, now_ms)
 
+    @property
+    def _serves(self) -> bool:
+        return self._phase in (Phase.ADOPTING, Phase.OVER)
+
     def _consider(self, now_ms: int) -> None:
-        if self._has_asked or self._left is not None or self._teachers:
+        """Look at those whom the own disk knows, once all have told of theirs."""
+        if self._phase is not Phase.LEARNING or self._teachers:
             return
         node = self._node
         self.founds = not any(member.is_ready for member in node.nodes)
         if self.founds:
             node.horizon.found(node.me, node.engine.clock.wall_ms(now_ms))
-        self._left = self._known_here()
+        self._begin_to_look(Phase.LOOKING)
         self.go_on(now_ms)
+
+    def _begin_to_look(self, phase: Phase) -> None:
+        self._phase, self._left = phase, self._known_here()
 
     def _known_here(self) -> Iterator[Sequence[str]]:
         """All whom the own disk knows, while some wake and none falls asleep."""
@@ -177,21 +201,21 @@ class Arrival:
     @property
     def has_work(self) -> bool:
         """Whether `go_on` has something to do now, and room for what comes of it."""
-        return self._left is not None and (self.founds or self._node.batches.bytes < WAITING_BYTES)
+        looks = self._phase in (Phase.LOOKING, Phase.ADOPTING)
+        return looks and (self.founds or self._node.batches.bytes < WAITING_BYTES)
 
     def go_on(self, now_ms: int) -> None:
-        """Look at some whom the own disk knows, and ask to serve behind the last. O(`FOUND_AT_ONCE`)."""
-        if self._left is None:
-            return
+        """Look at some whom this node knows, and end the phase behind the last. O(`FOUND_AT_ONCE`)."""
         looks = 0
         for names in self._left:
             looks += len(names)
             looks += (FOUND_AT_ONCE // BROUGHT_AT_ONCE) * self._look_at(names, now_ms)
             if looks >= FOUND_AT_ONCE:
                 return
-        if not self._has_asked:
+        if self._phase is Phase.LOOKING:
             self._ask()
-        self._left = None
+        elif self._phase is Phase.ADOPTING:
+            self._phase = Phase.OVER
 
     def note_ready(self) -> None:
         """All nodes know that this one knows all users. If it is alone with that, whoever went meanwhile has left its
@@ -200,7 +224,9 @@ class Arrival:
         self._node.engine.publisher.keep_versions(False)
         if not self.founds and all(member is mine or not member.is_ready for member in nodes):
             self.founds = True
-            self._left = self._known_here()
+            self._begin_to_look(Phase.ADOPTING)
+        else:
+            self._phase = Phase.OVER
 
     def _look_at(self, names: Sequence[str], now_ms: int) -> int:
         """Be the home of those who have none; returns of how many that took long."""
@@ -243,7 +269,7 @@ class Arrival:
         if self.founds:
             node.learn_lives(engine.positions.lives)
             engine.events.go_on_at(engine.ledger.epoch, engine.events.seq, engine.ledger.now_ms)
-        self._has_asked = True
+        self._phase = Phase.ASKING
         engine.sleep.release()
         node.batches.add(Ready(node.lives))
         for offer in self._offers:
