@@ -101,7 +101,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "stale": ("core.parts.own_state",),
     "synced_ms": ("core.parts.own_state",),
     "shape": ("core.parts.own_state",),
-    "version": ("core.parts.own_state", "cluster.log.nodes"),
+    "version": ("core.parts.own_state",),
     # what somebody waits for: Session, User, AwaitedUser, PendingAwait
     "awaits": ("core.parts.awaits",),
     "awaited": ("core.parts.awaits",),

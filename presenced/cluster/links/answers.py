@@ -76,7 +76,7 @@ class Answers(Part):
         session, outboxes = relay.session, self._engine.outboxes
         envelope = envelope_of(payload)
         if envelope.id:
-            request = self._relays.finish(relay, envelope.id)
+            request = relay.finish(envelope.id)
             if request is not None:
                 self._answer(relay, request, envelope.type, payload, now_ms)
             return
@@ -154,7 +154,7 @@ class Answers(Part):
         """Its sender does not decide what the request is about. What was sent there behind it comes back as well, and
         goes again in its order."""
         self._relays.stir(relay)
-        request = self._relays.finish(relay, message.number)
+        request = relay.finish(message.number)
         if request is None:
             self._own_devices.came_to_nothing(relay, message.number, now_ms)
             return
@@ -176,7 +176,7 @@ class Answers(Part):
         self._relays.note_closed(relay, sender)
         session = relay.session
         for request in [one for one in relay.under_way.values() if one.home == sender]:
-            self._relays.finish(relay, request.number)
+            relay.finish(request.number)
             if request.parts is None:
                 self._relays.done_with(relay, request)
         if session.ended:
@@ -192,7 +192,7 @@ class Answers(Part):
             if request.message is None:
                 self._own_devices.drop_opening(relay, request)
             elif request.repeats and request.parts is None:
-                self._relays.finish(relay, request.number)
+                relay.finish(request.number)
                 self._dispatch.send_back(relay, request)
             else:
                 self._dispatch.give_up(relay, request, GONE)

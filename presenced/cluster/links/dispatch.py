@@ -192,12 +192,12 @@ class Dispatch:
                 if way.makes and is_meant(self._engine, relay.session, relay, way, other.message):
                     if self._homes.home_of(way.users[0]) == NOWHERE:
                         names[way.users[0]] = None
-        self._relays.start(relay, request, NOWHERE, is_exclusive=True)
+        relay.start(request, NOWHERE, is_exclusive=True)
         self._bids.bid(list(names), lambda now_ms: self._decided(relay, request))
         return True
 
     def _decided(self, relay: Relay, request: Errand) -> None:
-        if self._relays.finish(relay, request.number) is not None:
+        if relay.finish(request.number) is not None:
             self.send_back(relay, request)
 
     def send_back(self, relay: Relay, request: Errand) -> None:
@@ -235,7 +235,7 @@ class Dispatch:
         """Who was asked for a part does not decide all users of that any longer: the whole question goes again, and
         what the others answer is of no account. O(what is under way)."""
         for part in [one for one in relay.under_way.values() if one.parts is parts]:
-            self._relays.finish(relay, part.number)
+            relay.finish(part.number)
             part.is_done = True
         if not parts.whole.is_done:
             self.send_back(relay, parts.whole)
@@ -266,7 +266,7 @@ class Dispatch:
 
     def give_up(self, relay: Relay, request: Errand, sentence: str = NOT_ANSWERED) -> None:
         """Nobody knows whether the request was handled, if it was sent: say so, and wait for it no longer."""
-        if self._relays.finish(relay, request.number) is None or request.home == NOWHERE:
+        if relay.finish(request.number) is None or request.home == NOWHERE:
             relay.returned.pop(request.number, None)
             sentence = NOT_SENT
         if request.parts is not None:

@@ -74,7 +74,7 @@ class Executor:
             self._relays.done_with(relay, request)
             return
         self._relays.send_frame(relay, node, message, request.number)
-        self._relays.start(relay, request, node, is_exclusive=is_exclusive)
+        relay.start(request, node, is_exclusive=is_exclusive)
 
     def send_beats(self, relay: Relay, node: NodeKey, beats: list[int], now_ms: int) -> None:
         """Send what a request says of devices that the link holds at the node."""

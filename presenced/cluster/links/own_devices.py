@@ -85,7 +85,7 @@ class OwnDevices:
         if own is not None and own.opening == number:
             own.opening = 0
             own.is_attached = True
-        request = self._relays.finish(relay, number)
+        request = relay.finish(number)
         if request is not None:
             self._relays.done_with(relay, request)
         self._relays.stir(relay)
@@ -104,7 +104,7 @@ class OwnDevices:
 
     def drop_opening(self, relay: Relay, request: Errand) -> None:
         """Nothing came of this request to attach the device. Idempotent."""
-        self._relays.finish(relay, request.number)
+        relay.finish(request.number)
         self._relays.done_with(relay, request)
         if request.opens:
             self._relays.note_closed(relay, request.home)
@@ -120,12 +120,12 @@ class OwnDevices:
         request.opens = node != NOWHERE and node not in relay.rounds
         own.opening, own.home = request.number, node
         self._relays.take(relay, request)
-        self._relays.start(relay, request, node, is_exclusive=True)
+        relay.start(request, node, is_exclusive=True)
         self._waits.await_opening(relay, request, now_ms)
         return request.number
 
     def _decided(self, relay: Relay, number: int, now_ms: int) -> None:
-        request = self._relays.finish(relay, number)
+        request = relay.finish(number)
         if request is not None:
             self._relays.done_with(relay, request)
         if relay.own_device is not None and relay.own_device.opening == number:

@@ -37,8 +37,6 @@ class Relays(Part):
     def __init__(self, engine: Engine, homes: HomesPort, conduit: Conduit) -> None:
         self.size = 0
         """Bytes of all that waits and is under way."""
-        self.under_way = 0
-        """Requests under way at other nodes."""
         self.by_link: dict[int, Relay] = {}
         self._engine = engine
         self._homes = homes
@@ -97,7 +95,7 @@ class Relays(Part):
         if relay.is_idle and self.by_link.pop(relay.link, None) is not None:
             self._by_session.pop(relay.session, None)
 
-    # --- what is under way ------------------------------------------------------------------------------------
+    # --- what was asked ---------------------------------------------------------------------------------------
 
     def take(self, relay: Relay, request: Errand) -> None:
         """The request is the relay's to answer from now on."""
@@ -113,17 +111,6 @@ class Relays(Part):
         relay.load -= request.size
         self.size -= request.size
         self._engine.obligations.answered(relay.session)
-
-    def start(self, relay: Relay, request: Errand, node: NodeKey, *, is_exclusive: bool) -> None:
-        """The request is under way there."""
-        relay.start(request, node, is_exclusive=is_exclusive)
-        self.under_way += 1
-
-    def finish(self, relay: Relay, number: int) -> Errand | None:
-        """The request is not under way any longer; None if it was not."""
-        request = relay.finish(number)
-        self.under_way -= request is not None
-        return request
 
     def refuse(self, relay: Relay, request: Errand, code: str, sentence: str) -> None:
         """Answer the request with an error, if it waits for an answer. It is done with. Idempotent."""
@@ -247,7 +234,7 @@ class Relays(Part):
 
     def check(self, users: Iterable[object]) -> None:
         """See `Part`."""
-        size = under_way = 0
+        size = 0
         for relay in self.by_link.values():
             waiting = (request for request in relay.waiting if not request.is_done)
             requests = [*relay.under_way.values(), *relay.returned.values(), *waiting]
@@ -255,10 +242,9 @@ class Relays(Part):
             unanswered = sum(request.size for request in requests if not request.is_done)
             assert relay.load == unanswered, "what a link waits for is miscounted"
             size += relay.load
-            under_way += len(relay.under_way)
             assert not relay.is_idle, "a relay is kept for nothing"
             for node in relay.rounds:
                 assert relay in self._by_node[node], "a link is open where nobody knows of it"
             for request in relay.under_way.values():
                 assert request.home == NOWHERE or request.home in relay.rounds or relay.session.ended
-        assert (size, under_way) == (self.size, self.under_way), "what waits for other nodes is miscounted"
+        assert size == self.size, "what waits for other nodes is miscounted"

@@ -178,7 +178,7 @@ class LogReader:
             return
         if sender.level > LEVEL:
             foresee(batch, node.me, parcels)
-        node.nodes.note_version(sender, batch.version)
+        node.nodes.note_version(batch.version)
         if batch.number <= sender.batch:
             # The log lost it, and its node has appended it again.
             self._lost_entries.note_again(sender, batch.items)

@@ -44,7 +44,6 @@ class Member:
         "links",
         "may_inherit",
         "name",
-        "version",
     )
 
     def __init__(self, name: str, key: NodeKey, incarnation: int) -> None:
@@ -56,8 +55,6 @@ class Member:
         self.age = incarnation
         """By which the log has named it first. It stays when the log begins anew: of two nodes the one with less has
         lived longer."""
-        self.version = 0
-        """What its version counter had come to when it appended last."""
         self.batch = 0
         """The number of the last of its batches that was taken."""
         self.level = 0
@@ -210,9 +207,8 @@ class Nodes:
         """This batch of the node was taken."""
         member.batch = number
 
-    def note_version(self, member: Member, version: int) -> None:
-        """The member has appended something when its counter had come to this."""
-        member.version = max(member.version, version)
+    def note_version(self, version: int) -> None:
+        """A node has appended something when its counter had come to this."""
         self.newest = max(self.newest, version)
 
     def note_begun(self, member: Member) -> None:
