@@ -58,11 +58,11 @@ def test_an_end_that_was_made_before_a_death_was_read_is_none() -> None:
     assert all(d.node.home_of(f"user{number}") == a.node.me for number in range(20))
 
 
-def test_no_parcel_has_more_than_a_turn_may_cost_however_many_users_are_in_a_part(
+def test_no_parcel_has_more_than_a_turn_may_cost_however_many_users_are_in_a_bucket(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for module in (homes, inheritance, lessons):
-        monkeypatch.setattr(module, "SHELVES", 2)
+        monkeypatch.setattr(module, "BUCKETS", 2)
     monkeypatch.setattr(lessons, "PARCEL_COST", 2 * lessons.AWAKE_COST)
     [a] = (town := Town("a")).nodes
     for number in range(9):

@@ -288,7 +288,9 @@ def test_who_goes_and_leaves_nobody_costs_no_look_at_all_users(monkeypatch: pyte
         a.come(f"user{number}/tab")
     looked: list[int] = []
     left_by = Homes.left_by
-    monkeypatch.setattr(Homes, "left_by", lambda homes, gone, part: looked.append(part) or left_by(homes, gone, part))
+    monkeypatch.setattr(
+        Homes, "left_by", lambda homes, gone, bucket: looked.append(bucket) or left_by(homes, gone, bucket)
+    )
     town.leave(b)
     assert not a.node.inheritance.has_work and not looked
 
@@ -307,15 +309,15 @@ def test_a_turn_that_looks_for_those_who_were_left_looks_at_so_many(monkeypatch:
     looked: list[int] = []
     left_by = Homes.left_by
 
-    def counted(homes: Homes, gone: Iterable[Member], part: int) -> list[str]:
-        looked.append(homes.size_of(part))
-        return left_by(homes, gone, part)
+    def counted(homes: Homes, gone: Iterable[Member], bucket: int) -> list[str]:
+        looked.append(homes.size_of(bucket))
+        return left_by(homes, gone, bucket)
 
     monkeypatch.setattr(Homes, "left_by", counted)
     while a.node.inheritance.has_work:
         looked.clear()
         assert a.work()
-        # The last part that is looked at may have more than was left, and a hundred users are on 4,096 parts.
+        # The last bucket that is looked at may have more than was left, and a hundred users are in 4,096 buckets.
         assert sum(looked) - looked[-1] < 10 if looked else True
     assert a.node.home_of("bob") == a.node.me
 

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from presenced.cluster.log import nodes as nodes_module
 from presenced.cluster.log.entries import JoinData
-from presenced.cluster.log.homes import SHELVES, Homes
+from presenced.cluster.log.homes import BUCKETS, Homes
 from presenced.cluster.log.nodes import GONE_KEPT_MS, NOBODY, Member, Nodes, heir_of
 from presenced.limits import VERSION_GAP
 
@@ -154,7 +154,7 @@ def test_the_table_counts_by_home_and_finds_what_one_that_went_has_left() -> Non
     homes.set("other", b)
     assert (homes.counts[a], homes.counts[b], len(homes)) == (len(NAMES), 1, len(NAMES) + 1)
     members.leave(a, 0)
-    left = [name for part in range(SHELVES) for name in homes.left_by([a], part)]
+    left = [name for bucket in range(BUCKETS) for name in homes.left_by([a], bucket)]
     assert sorted(left) == sorted(NAMES)
     assert homes.as_filed("user0") is a
     homes.drop("other")

@@ -1,7 +1,7 @@
 """Who is whose home: for every user that has one, the node that alone decides. Pure.
 
 A home that is gone is not replaced for each of its users when it goes: whoever asks is told the heir, and the table is
-brought up to date part by part (`inheritance`).
+brought up to date bucket by bucket (`inheritance`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Final
 
 from presenced.cluster.log.nodes import NOBODY, Member, heir_of
 
-SHELVES: Final = 4_096
-"""Parts of the table: a walk goes part by part, with others' turns between."""
+BUCKETS: Final = 4_096
+"""Parts of the table: a walk goes from one to the next, with others' turns between."""
 
 
 class Homes:
     """Name → home. `len` counts the users that have one."""
 
     def __init__(self) -> None:
-        self._shelves: list[dict[str, Member]] = [{} for _ in range(SHELVES)]
+        self._buckets: list[dict[str, Member]] = [{} for _ in range(BUCKETS)]
         self.counts: Counter[Member] = Counter()
         """Users by home, as the table stands: those of one that is gone count there until they were looked at."""
 
@@ -29,77 +29,77 @@ class Homes:
 
     def of(self, name: str) -> Member:
         """The user's home at this position; `NOBODY` if there is none. O(1), and O(nodes) for each home that went."""
-        home = self._shelves[hash(name) % SHELVES].get(name, NOBODY)
+        home = self._buckets[hash(name) % BUCKETS].get(name, NOBODY)
         while home.heirs is not None:
             home = heir_of(name, home.heirs)
         return home
 
     def as_filed(self, name: str) -> Member:
         """The user's home as the table stands: one that is gone if the table was not brought up to date since. O(1)."""
-        return self._shelves[hash(name) % SHELVES].get(name, NOBODY)
+        return self._buckets[hash(name) % BUCKETS].get(name, NOBODY)
 
     def set(self, name: str, home: Member) -> None:
         """The user's home is this from now on. O(1)."""
-        self._set(self._shelves[hash(name) % SHELVES], name, home)
+        self._set(self._buckets[hash(name) % BUCKETS], name, home)
 
     def set_all(self, names: Iterable[str], home: Member) -> None:
         """The same of many users at once. O(names); 0.3 us for each."""
-        shelves, new = self._shelves, 0
+        buckets, new = self._buckets, 0
         for name in names:
-            shelf = shelves[hash(name) % SHELVES]
-            before = shelf.get(name)
+            bucket = buckets[hash(name) % BUCKETS]
+            before = bucket.get(name)
             if before is None:
-                shelf[name] = home
+                bucket[name] = home
                 new += 1
             elif before is not home:
                 self._count(before, -1)
-                shelf[name] = home
+                bucket[name] = home
                 new += 1
         if new:
             self._count(home, new)
 
     def drop(self, name: str) -> None:
         """The user has no home any longer. O(1)."""
-        home = self._shelves[hash(name) % SHELVES].pop(name, None)
+        home = self._buckets[hash(name) % BUCKETS].pop(name, None)
         if home is not None:
             self._count(home, -1)
 
-    def of_part(self, number: int) -> list[str]:
-        """The users of one of the `SHELVES` parts. O(these)."""
-        return list(self._shelves[number])
+    def of_bucket(self, number: int) -> list[str]:
+        """The users of one of the `BUCKETS`. O(these)."""
+        return list(self._buckets[number])
 
     def that_are(self, names: Sequence[str], home: Member) -> list[bool]:
         """For each of these users, whether this is the home, which lives. O(names), as `of`; 0.15 us for each."""
-        shelves, of = self._shelves, self.of
-        filed = [shelves[hash(name) % SHELVES].get(name, NOBODY) for name in names]
+        buckets, of = self._buckets, self.of
+        filed = [buckets[hash(name) % BUCKETS].get(name, NOBODY) for name in names]
         return [
             one is home or (one.heirs is not None and of(name) is home) for name, one in zip(names, filed, strict=True)
         ]
 
     def unfiled(self, names: Sequence[str]) -> list[str]:
         """Those of these users who have no home, and had none that is gone. O(names); 0.2 us for each."""
-        shelves = self._shelves
-        return [name for name in names if name not in shelves[hash(name) % SHELVES]]
+        buckets = self._buckets
+        return [name for name in names if name not in buckets[hash(name) % BUCKETS]]
 
     def size_of(self, number: int) -> int:
-        """How many users are in one part. O(1)."""
-        return len(self._shelves[number])
+        """How many users are in one bucket. O(1)."""
+        return len(self._buckets[number])
 
     def left_by(self, gone: Iterable[Member], number: int) -> list[str]:
-        """The users of one part whose home, as filed, is one of these. O(users in it)."""
+        """The users of one bucket whose home, as filed, is one of these. O(users in it)."""
         lost = frozenset(gone)
-        return [name for name, home in self._shelves[number].items() if home in lost]
+        return [name for name, home in self._buckets[number].items() if home in lost]
 
-    def _set(self, shelf: dict[str, Member], name: str, home: Member) -> None:
-        before = shelf.get(name)
+    def _set(self, bucket: dict[str, Member], name: str, home: Member) -> None:
+        before = bucket.get(name)
         if before is home:
             return
         if before is not None:
             self._count(before, -1)
         if home is NOBODY:
-            shelf.pop(name, None)
+            bucket.pop(name, None)
             return
-        shelf[name] = home
+        bucket[name] = home
         self._count(home, 1)
 
     def _count(self, home: Member, by: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from presenced.cluster.log.homes import SHELVES, Homes
+from presenced.cluster.log.homes import BUCKETS, Homes
 from presenced.cluster.log.nodes import NOBODY, Member
 from presenced.core.copies import SLICE_USERS, Copies
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS
@@ -25,13 +25,13 @@ class Inheritance:
         self._me = me
         self._gone: dict[Member, bool] = {}
         """The homes that went, and whether in order."""
-        self._part = 0
+        self._bucket = 0
         self._acquired: list[str] = []
 
     def add(self, gone: Member, *, is_orderly: bool) -> None:
         """This home has gone; `is_orderly`: it said so itself."""
         self._gone[gone] = is_orderly
-        self._part = 0
+        self._bucket = 0
 
     @property
     def has_work(self) -> bool:
@@ -43,15 +43,15 @@ class Inheritance:
         changed: list[str] = []
         if not any(self._homes.counts[gone] for gone in self._gone):
             # As of a node that has gone before it knew all.
-            self._part = SHELVES
+            self._bucket = BUCKETS
         looks = LOOKS
-        while self._part < SHELVES and len(changed) < SLICE_USERS and looks > 0:
-            looks -= self._homes.size_of(self._part)
-            for name in self._homes.left_by(self._gone, self._part):
+        while self._bucket < BUCKETS and len(changed) < SLICE_USERS and looks > 0:
+            looks -= self._homes.size_of(self._bucket)
+            for name in self._homes.left_by(self._gone, self._bucket):
                 self.take_over(name, now_ms)
                 changed.append(name)
-            self._part += 1
-        if self._part == SHELVES:
+            self._bucket += 1
+        if self._bucket == BUCKETS:
             self._gone.clear()
         return changed
 

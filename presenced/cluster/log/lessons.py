@@ -19,7 +19,7 @@ from msgspec import Raw
 
 from presenced.cluster.log.batches import WAITING_BYTES, Stored
 from presenced.cluster.log.entries import Decided, Parcel, ParcelContent, all_of, packed_facts
-from presenced.cluster.log.homes import SHELVES
+from presenced.cluster.log.homes import BUCKETS
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import Member
 from presenced.core.records import UsersAsleep
@@ -45,7 +45,7 @@ NUMBER_BITS: Final = 32
 class _Lesson:
     """How far one node has been told."""
 
-    __slots__ = ("ahead", "ahead_bytes", "names", "number", "part", "shelf")
+    __slots__ = ("ahead", "ahead_bytes", "bucket", "names", "number", "shelf")
 
     def __init__(self) -> None:
         self.number = 0
@@ -59,14 +59,14 @@ class _Lesson:
         """All is to be told from here on."""
         self.shelf: int | None = 0
         """The next shelf of those who sleep; None = all of these were told."""
-        self.part = 0
+        self.bucket = 0
         self.names: list[str] = []
-        """Users of the part before, who are still to be looked at."""
+        """Users of the bucket before, who are still to be looked at."""
 
     @property
     def is_over(self) -> bool:
         """Whether nobody is left who is this node's now."""
-        return self.shelf is None and self.part == SHELVES and not self.names
+        return self.shelf is None and self.bucket == BUCKETS and not self.names
 
     @property
     def has_room(self) -> bool:
@@ -147,7 +147,7 @@ class Lessons:
         if not self.has_work:
             return
         going_on = [one for one in self._lessons.items() if self._goes_on(one[1])]
-        joiner, lesson = min(going_on, key=lambda one: (one[1].shelf is None, one[1].part))
+        joiner, lesson = min(going_on, key=lambda one: (one[1].shelf is None, one[1].bucket))
         users: list[tuple[str, Raw]] = []
         asleep: list[UsersAsleep] = []
         cost, size = 0, 0
@@ -161,8 +161,8 @@ class Lessons:
                 size += sum(len(both) for _, both in told.others)
                 cost += SHELF_COST + len(told.others)
             elif not lesson.names:
-                lesson.names = self._node.homes.of_part(lesson.part)
-                lesson.part += 1
+                lesson.names = self._node.homes.of_bucket(lesson.bucket)
+                lesson.bucket += 1
             elif self._is_to_be_told(name := lesson.names.pop()):
                 users.append((name, known := all_of(self._node.copies, name, now_ms)))
                 size += len(known)
