@@ -167,11 +167,11 @@ def test_a_node_that_is_gone_was_taken_for_dead_unless_it_left_or_came_back_at_o
     members.note_fence("a", 7, is_orderly=True)
     assert members.fences == 0
     members.note_fence("b", 8, is_orderly=False)
-    members.note_return("b", 9)
+    members.note_next_life("b", 9)
     assert members.fences == 0
     members.note_fence("c", 10, is_orderly=False)
-    members.note_return("c", 12)
-    members.note_return("a", 11)
+    members.note_next_life("c", 12)
+    members.note_next_life("a", 11)
     assert members.fences == 1
 
 

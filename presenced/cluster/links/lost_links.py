@@ -16,6 +16,8 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from presenced.cluster.messages import LinkGiven, LinkNotGiven, LinkWanted
 from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.cluster.ports import Conduit, HomesPort
@@ -188,22 +190,17 @@ class LostLinks:
         taken, held = parked.take_devices(SLICE)
         devices = [(ref, one.user.name, one.id, parked.why_gone(one)) for ref, one in held]
         devices += parked.take_far(SLICE)
-        is_last = parked.is_empty
-        said = LinkGiven(number, names, channels, devices, taken, is_last)
-        if is_last:
-            said = LinkGiven(
-                number,
-                names,
-                channels,
-                devices,
-                taken,
-                is_last,
-                parked.watched,
-                parked.issued_ms,
-                parked.good_ms,
-                parked.watches_contacts,
-                parked.follows_contacts,
-                parked.watches_all,
+        said = LinkGiven(number, names, channels, devices, taken, is_last=False)
+        if parked.is_empty:
+            said = msgspec.structs.replace(
+                said,
+                is_last=True,
+                watched=parked.watched,
+                issued_ms=parked.issued_ms,
+                good_ms=parked.good_ms,
+                watches_contacts=parked.watches_contacts,
+                follows_contacts=parked.follows_contacts,
+                watches_all=parked.watches_all,
             )
             self._end_giving(parked)
         self._conduit.send(node, encode(said))

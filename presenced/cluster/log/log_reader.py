@@ -124,7 +124,7 @@ class LogReader:
         known = nodes.get(data.key)
         is_new = known is None or known.heirs is not None
         self._returns.note_joined(entry, data)
-        nodes.note_return(entry.node, entry.n)
+        nodes.note_next_life(entry.node, entry.n)
         member = nodes.join(entry.node, entry.incarnation, data)
         if data.has_lived:
             # Only who knows all users comes back to a log.

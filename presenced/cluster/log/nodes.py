@@ -197,9 +197,9 @@ class Nodes:
             self.fences += 1
             self._fenced = (name, position)
 
-    def note_return(self, name: str, position: int) -> None:
-        """The log says that a node has joined. If it was its own earlier life that ended by that, nobody was taken for
-        dead."""
+    def note_next_life(self, name: str, position: int) -> None:
+        """The log says that a node of this name has joined. If it was its own earlier life that ended by that, nobody
+        was taken for dead."""
         if self._fenced == (name, position - 1):
             self.fences -= 1
 

@@ -1,4 +1,5 @@
-"""Brings the log of the cluster to a node and back: one task reads, one appends, one renews the lease.
+"""Brings the log of the cluster to a node and back: one task reads, one appends, one renews the lease, and one does
+what takes long.
 
 No rule of the cluster is in here (`cluster.log.node`). What the backplane cannot do now is done again until it can; no
 call is given up half way.
