@@ -60,6 +60,11 @@ class BidsPort(Protocol):
 class Conduit(Protocol):
     """What carries messages between nodes."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits to be carried, as while the engine is away for long, that what can be refused is not to
+        be sent. O(1)."""
+
     def send(self, to: NodeKey, message: bytes) -> None:
         """Hand this to the node (which may be this one), behind the facts that were made before, and behind what was
         sent to it before. The node's `Forwarding.receive` is called with it once, when it has applied those facts; or

@@ -192,6 +192,7 @@ class Node:
         self.requests: Any = OneByOne(self)
         self.log: Any = MemoryLog()
         self.is_gone = False
+        self.is_full = False
         if cluster is not None:
             self.copies = Copies(self.engine)
             self.engine.users.copy_by(lambda name: self.homes.get(name) != number)

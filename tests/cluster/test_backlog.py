@@ -30,7 +30,7 @@ def change_often(node: TownNode, *names: str) -> None:
             node.open(f"{name}/phone", kind="phone").bye()
         node.turn()
         assert node.node.batches.bytes < 2 * MOST, "it holds each change"
-    assert node.node.backlog.is_full
+    assert node.node.backlog.is_full and node.node.is_full
     # As an engine that has just been heard of again, and takes nothing yet.
     node.cluster_log._is_busy = lambda: False
     node.turn()
@@ -53,7 +53,7 @@ def test_what_changes_in_a_long_outage_is_told_as_it_is_in_the_end(town: Town) -
     alice.bye()
     a.turn()
     agreed(town, ["alice", "bob"])
-    assert b.shown("alice").status == "offline" and not a.node.backlog.is_full
+    assert b.shown("alice").status == "offline" and not a.node.backlog.is_full and not a.node.is_full
 
 
 def test_what_is_promised_of_somebody_who_was_put_off_is_told_with_all_that_was(town: Town) -> None:

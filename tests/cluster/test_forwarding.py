@@ -14,6 +14,7 @@ from presenced.wire.messages import (
     Awaited,
     Beats,
     Bye,
+    Detach,
     DeviceList,
     Done,
     Error,
@@ -432,6 +433,23 @@ class TestAnswers:
         nodes.run()
         assert app.ended == "link_failed" and other.is_open and other.took(Records)
         assert second.forwarding.relays.size == 0  # type: ignore[union-attr]
+
+    def test_nothing_is_sent_while_too_much_waits_for_the_engine(self) -> None:
+        nodes = cluster(ann=1, bob=1)
+        second = nodes.nodes[1]
+        app = second.open("app", role="service")
+        app.say(Attach(1, 5, "ann", "web"))
+        nodes.run()
+        second.is_full = True
+        app.say(SetStatus(2, "dnd", user="ann"), Attach(3, 6, "bob", "web"), Get(4, ["ann"]), Detach(5, 5))
+        second.turn()
+        assert second.outgoing == [] and second.forwarding.relays.size == 0  # type: ignore[union-attr]
+        assert errors(app) == [(number, "log_busy", NOT_SENT) for number in (2, 3, 5)]
+        assert [records.id for records in app.took(Records)] == [4], "what needs nobody is answered"
+        second.is_full = False
+        app.say(SetStatus(6, "dnd", user="ann"))
+        nodes.run()
+        assert [done.id for done in app.took(Done)] == [1, 6] and status(second, "ann") == "dnd"
 
     def test_more_than_may_wait_is_refused(self) -> None:
         nodes = cluster(ann=1)

@@ -72,6 +72,8 @@ class DeviceRequests:
         may_go = relay.may_go((node,), is_exclusive=is_exclusive, user=request.user)
         if not may_go or (is_exclusive and relay.under_way):
             return False
+        if node != me and self._executor.is_refused(relay, request):
+            return True
         if node != me:
             request.releases = (before, ref) if is_exclusive else None
             self._executor.send(relay, request, node, is_exclusive=is_exclusive)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from presenced.cluster.links.addressee import OWN_IF_EMPTY, named
 from presenced.cluster.links.device_beats import DeviceBeats
+from presenced.cluster.links.refusals import NOT_SENT
 from presenced.cluster.links.relay import Errand, Relay
 from presenced.cluster.links.relays import Relays
 from presenced.cluster.node_keys import NodeKey
@@ -34,8 +35,16 @@ class Executor:
             return False
         if node == self._homes.me:
             return self.here(relay, request, now_ms)
-        self.send(relay, request, node, is_exclusive=is_exclusive)
+        if not self.is_refused(relay, request):
+            self.send(relay, request, node, is_exclusive=is_exclusive)
         return True
+
+    def is_refused(self, relay: Relay, request: Errand) -> bool:
+        """Refuse what is to be sent, if too much waits for that already: the engine may be away for hours, and whoever
+        is told nothing asks again. Returns whether it was refused."""
+        if self._relays.is_full:
+            self._relays.refuse(relay, request, "log_busy", NOT_SENT)
+        return request.is_done
 
     def here(self, relay: Relay, request: Errand, now_ms: int, part: ClientMessage | None = None) -> bool:
         """Handle the request on this node; `part`: what of it alone is this node's to handle."""

@@ -135,6 +135,11 @@ class Relays(Part):
 
     # --- what is sent -----------------------------------------------------------------------------------------
 
+    @property
+    def is_full(self) -> bool:
+        """As of a `Conduit`."""
+        return self._conduit.is_full
+
     def send(self, node: NodeKey, message: NodeMessage) -> None:
         """Send a message to a node."""
         self._conduit.send(node, encode(message))

@@ -48,7 +48,12 @@ class Backlog:
     @property
     def is_full(self) -> bool:
         """Whether facts are to be passed through `reduced`. O(1)."""
-        return bool(self._users) or self._batches.bytes > BACKLOG_BYTES
+        return bool(self._users) or self.has_no_room
+
+    @property
+    def has_no_room(self) -> bool:
+        """Whether more waits for the engine than is to wait. O(1)."""
+        return self._batches.bytes > BACKLOG_BYTES
 
     @property
     def has_work(self) -> bool:
@@ -57,7 +62,7 @@ class Backlog:
 
     def loses_event(self) -> bool:
         """Whether there is no room for what happened just now. O(1)."""
-        is_lost = self._batches.bytes > BACKLOG_BYTES
+        is_lost = self.has_no_room
         self._has_lost_events |= is_lost
         return is_lost
 
@@ -73,7 +78,7 @@ class Backlog:
         users = self._users
         kept: list[Fact] = []
         whole: dict[str, None] = {}
-        puts_off = not is_awaited and self._batches.bytes > BACKLOG_BYTES
+        puts_off = not is_awaited and self.has_no_room
         for fact in facts:
             if type(fact) is UserErased:
                 users.pop(fact.user, None)

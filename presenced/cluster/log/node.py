@@ -254,6 +254,11 @@ class Node:
         elif not self.backlog.loses_event():
             self.batches.add(happened)
 
+    @property
+    def is_full(self) -> bool:
+        """See `Conduit`."""
+        return self.backlog.has_no_room
+
     def send(self, to: NodeKey, message: bytes) -> None:
         """Tell one node something, behind all that was decided so far."""
         self.batches.add(ToNode(to, msgspec.Raw(message)))
