@@ -48,6 +48,8 @@ class LinkHello(NodeMessageBase, tag=1):
     """The device was attached by this link before, at a home that is gone."""
     came_ms: int = 0
     """Wall time at which the link came, if its own device is to be attached; 0 = it is not known."""
+    said_ms: int = 0
+    """As in `LinkLost`, if it says how idle the link's person is."""
 
 
 class LinkFrame(NodeMessageBase, tag=2):

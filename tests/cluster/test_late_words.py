@@ -72,6 +72,18 @@ def test_a_clock_that_is_a_little_ahead_changes_nothing() -> None:
     assert last_seen(nodes) == [spoken_ms, spoken_ms]
 
 
+def test_a_person_is_as_idle_as_a_hello_says_that_was_held_up() -> None:
+    nodes = cluster(ann=1)
+    first, second = nodes.nodes
+    first.open("ann/desk")
+    nodes.run()
+    second.open("ann/phone", idle_ms=1_000)
+    second.turn()
+    nodes.stand(OUTAGE_MS)
+    nodes.run()
+    assert device(first, "ann/phone").active_ms == first.now_ms - OUTAGE_MS - 1_000
+
+
 def test_a_person_is_as_idle_as_a_heartbeat_says_that_was_held_up() -> None:
     nodes = cluster(ann=1)
     first, second = nodes.nodes

@@ -160,6 +160,7 @@ class OwnDevices:
             yields=not own.is_attached,
             is_again=own.is_attached,
             came_ms=self._engine.clock.wall_ms(session.edge.since_ms),
+            said_ms=self._engine.clock.wall_ms(now_ms),
         )
         self._relays.send(node, opened)
 

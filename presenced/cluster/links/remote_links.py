@@ -222,6 +222,8 @@ class RemoteLinks:
         hello = decode_client(message.hello)
         assert isinstance(hello, Hello)
         as_was, only_free, idle_ms = hello.as_was, hello.only_free, hello.idle_ms
+        if idle_ms is not None:
+            idle_ms += self._waited_ms(message.said_ms, now_ms)
         if message.is_again:
             terms = return_terms(self._engine, self._positions, session, hello.device, message.position)
             if terms is None:
