@@ -98,7 +98,7 @@ class Dispatch:
         return named_user in ("", session.user_name) and self._homes.own(session.user_name)
 
     def _is_here(self, session: Session, way: Destination, message: ClientMessage) -> bool:
-        """Whether a link without a relay needs none for this."""
+        """Whether this node handles the message by itself, if the link has nothing under way elsewhere."""
         where = way.where
         if where == "home":
             return not is_meant(self._engine, session, None, way, message) or self._homes.own(way.users[0])

@@ -23,8 +23,8 @@ OLDEST: Final = -1
 """Whoever has a device that a lost link held has come later."""
 
 LATE_MS: Final = 1_000
-"""A hello that was under way for so long may have been overtaken: twice by what the clocks of nodes may differ. Of
-those that were not the log knows the order better."""
+"""What was said so long ago has waited for the engine: twice by what the clocks of nodes may differ. A hello may have
+been overtaken then; of those that have not waited the log knows the order better."""
 
 
 class HelloPositions(Part):

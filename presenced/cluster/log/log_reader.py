@@ -411,7 +411,7 @@ class LogReader:
         come back to a log that has begun not long ago, and has all of it to read."""
         return self._returns.told_read
 
-    def note_told(self) -> None:
+    def hold_nothing(self) -> None:
         """The log was told of all that this node has read, whatever `told_read` says: it holds nothing from now on."""
         self._returns.hold_nothing()
 

@@ -86,7 +86,7 @@ class Mender:
         """Ask where the log is written whether it holds this entry; returns if it does. It may drop all before that by
         now."""
         await self._backplane.renew(position, tag)
-        self._reader.note_told()
+        self._reader.hold_nothing()
 
     async def _read_elsewhere(self, error: Rewound | Emptied) -> None:
         """What the reader has found is not true of the log where it is written: read there. If it is found there as
