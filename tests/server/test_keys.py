@@ -40,7 +40,7 @@ def test_each_line_is_a_key(tmp_path: Path, content: bytes, keys: tuple[bytes, .
 
 
 def test_the_recipes_of_other_languages_take_the_first_line(tmp_path: Path) -> None:
-    """As protocol.md and README give them: text, without white space around it, up to the end of the line."""
+    """As protocol.md gives them: text, without white space around it, up to the end of the line."""
     path = tmp_path / "secret"
     for content in (ONE, ONE + b"\n", b" " + ONE + b"\r\n" + TWO + b"\r\n", b"\n" + ONE + b"\t\n" + TWO):
         path.write_bytes(content)
