@@ -424,6 +424,13 @@ class Copies(Restoring):
         return self.engine.clock.due_ms(until_ms, self.now_ms)
 
 
+def tells_pairs(known: bytes | Sequence[Fact]) -> bool:
+    """Whether what is known of a user (`Copies.facts_of`) says something of them and others. O(facts)."""
+    if isinstance(known, bytes):
+        return tally_of(known) != NOTHING
+    return any(isinstance(fact, OF_PAIRS) for fact in known)
+
+
 def _share(name: str, spread_ms: int) -> int:
     """The user's share of what is spread over all: the same for all devices of one, who go offline in one step."""
     return spread_ms * (crc32(name.encode()) & 0xFFFF) // 0x10000

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from presenced.backplane.port import LEASE_MS
 from presenced.cluster.log import homes, inheritance, lessons
-from presenced.cluster.log.arrival import BROUGHT_AT_ONCE
+from presenced.cluster.log.arrival import BROUGHT_AT_ONCE, UNTOLD_MS
 from presenced.cluster.log.entries import Happened, Parcel, decode_batch
 from presenced.core.contacts.agreement import check_contacts
 from presenced.core.policy import Policy
@@ -220,6 +220,65 @@ def test_who_is_handed_over_once_all_have_told_all_is_nobody_of_the_own_disk_alo
     assert late.node.is_ready
     assert {node.node.home_of("alice") for node in town.nodes} == {b.node.me}
     assert len({node.shown("alice") for node in town.nodes}) == 1
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["tells", "dies before it tells"])
+def test_a_node_serves_no_earlier_than_it_knows_both_sides_of_a_pair_of_which_one_was_handed_over(dies: bool) -> None:
+    """What is handed over says nothing of contacts: the new home tells of them, or whoever takes its users over."""
+    a, b = (town := Town("a", "b")).nodes
+    a.come("alice/laptop").lose()
+    b.come("bob/laptop").lose()
+    app = a.dial("app", role="service")
+    app.say(SetContacts(app.next_id(), "alice", [ContactEntry("bob", "to")]))
+    town.pause()
+    late = TownNode(town, "late")
+    late.now_ms = town.now_ms
+    town.nodes.append(late)
+    late.join()
+    for node in (a, b):
+        while node.read():
+            pass
+    while b.work() or b.append():
+        pass
+    # Before a has come to her name.
+    assert a.node.hand_over("alice", b.node.me)
+    while a.work() or a.append():
+        pass
+    while late.read() or late.work() or late.append():
+        pass
+    assert not late.node.is_ready, "b is still to tell of her"
+    if dies:
+        town.kill(b)
+    town.resume()
+    town.advance(2 * LEASE_MS)
+    assert late.node.is_ready
+    for node in town.nodes:
+        check_contacts(node.engine.users, node.engine.contacts.pairs)
+        alice = node.engine.users.get("alice")
+        assert alice is not None and alice.contacts is not None and "bob" in alice.contacts.contacts
+
+
+def test_a_node_waits_no_longer_than_its_new_home_may_live_for_a_user_of_whom_nobody_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a, b = (town := Town("a", "b")).nodes
+    a.come("alice/laptop").lose()
+    town.pause()
+    late = TownNode(town, "late")
+    late.now_ms = town.now_ms
+    town.nodes.append(late)
+    late.join()
+    for node in (a, b):
+        while node.read():
+            pass
+    while b.work() or b.append():
+        pass
+    assert a.node.hand_over("alice", b.node.me)
+    monkeypatch.setattr(b.reader._lessons, "tell_also", lambda name, now_ms: None)
+    town.resume()
+    assert not late.node.is_ready
+    town.advance(UNTOLD_MS + 1_000)
+    assert late.node.is_ready and late.shown("alice") == a.shown("alice")
 
 
 @pytest.mark.parametrize("sleeps", [False, True], ids=["awake", "asleep"])

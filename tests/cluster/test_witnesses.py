@@ -11,6 +11,7 @@ from presenced.cluster.log.entries import Offer, home_part_of
 from presenced.core.contacts.agreement import check_contacts
 from presenced.core.roster import LISTED, TO
 from presenced.wire.messages import Block, ContactEntry, SetContacts, SetStatus
+from tests.cluster.lives import relations
 from tests.cluster.town import Town, TownNode, agreed
 
 NAMES = [f"user{number}" for number in range(20)]
@@ -94,6 +95,36 @@ def test_what_it_had_decided_of_pairs_is_told_by_whoever_decides_next(home: int)
         assert bob is not None and bob.privacy is not None and list(bob.privacy.blocked) == ["alice"]
         versions.add((alice.contacts.version, bob.contacts and bob.contacts.version))
     assert len(versions) == 1, "clients ask by the version for what is newer, wherever they come back to"
+
+
+def test_what_a_witness_says_of_pairs_reaches_whoever_decides_them_behind_one_that_is_dead_as_well() -> None:
+    """The log names a dead node as the one that decides when the witness speaks, and what is gone from a list is gone
+    from the other side, too."""
+    town = Town("a", "b", "c", "d")
+    a, b, c, d = town.nodes
+    for name in ("alice", "bob", "carl"):
+        d.come(f"{name}/laptop").lose()
+    app = a.dial("app", role="service")
+    app.say(SetContacts(app.next_id(), "alice", [ContactEntry("bob", "both"), ContactEntry("carl", "both")]))
+    town.advance(1_000)
+    town.pause(c)
+    app.say(SetContacts(app.next_id(), "alice", [ContactEntry("carl", "to")]))
+    assert a.append()
+    for node in (a, d):
+        read_all(node)
+    town.engine.lose_tail(1)
+    town.kill(a)
+    town.resume()
+    town.advance(3_000)
+    town.kill(b)
+    town.advance(3 * LEASE_MS)
+    assert {node.node.registrar for node in town.nodes} == {c.node.me}
+    assert relations(c) == relations(d)
+    for node in (c, d):
+        check_contacts(node.engine.users, node.engine.contacts.pairs)
+        alice, bob = node.engine.users.get("alice"), node.engine.users.get("bob")
+        assert alice is not None and alice.contacts is not None and list(alice.contacts.contacts) == ["carl"]
+        assert bob is not None and bob.contacts is not None and bob.contacts.flags("alice") == LISTED
 
 
 def test_new_users_of_it_have_one_home() -> None:

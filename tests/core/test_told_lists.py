@@ -267,3 +267,15 @@ def test_a_list_keeps_its_version_where_a_block_hides_a_request_from_it(world: W
     roster = world.user("bob").contacts
     assert roster is not None and roster.version == 100
     check_contacts(world.engine.users, world.engine.contacts.pairs)
+
+
+def test_who_is_gone_from_a_newer_list_is_gone_from_the_other_side_but_where_that_one_is_newer_still(
+    world: World,
+) -> None:
+    told(world, "anna", 10, {"bob": LISTED | BOTH, "cy": LISTED | BOTH})
+    told(world, "bob", 10, {"anna": BOTH})
+    told(world, "cy", 30, {"anna": BOTH})
+    offered(world, "anna", 20, {})
+    assert flags(world, "anna") == {"cy": BOTH}, "who lists whom is each one's own"
+    assert (flags(world, "bob"), flags(world, "cy")) == ({}, {"anna": BOTH})
+    check_contacts(world.engine.users, world.engine.contacts.pairs)

@@ -29,11 +29,15 @@ from presenced.cluster.log.nodes import NOBODY, Member
 from presenced.cluster.log.since_join import SinceJoin
 from presenced.core.dormants import PER_SHELF
 from presenced.core.positions import uncarried
+from presenced.core.records import Fact
 from presenced.core.told_shelves import names_of, names_on, take_shelf
 
 FOUND_AT_ONCE: Final = 5_000
 BROUGHT_AT_ONCE: Final = 200
 """Users whom the own disk knows and who are looked at in one go: 10 ms. The lease has to be renewed meanwhile."""
+
+UNTOLD_MS: Final = 15_000
+"""For so long the new home of a user is waited for. If it dies the log says so before."""
 
 
 class Phase(Enum):
@@ -72,6 +76,9 @@ class Arrival:
         """Users who are still to be looked at in this phase, some at a time."""
         self.founds = False
         """Nobody is there who knows more: this node is the home of all whom it knows."""
+        self._untold: dict[str, int] = {}
+        """Users of whom this node has read first that they were handed over, and not yet from their new home what is
+        between them and others; and until when that is waited for."""
         self._offers: list[Offer] = []
         """What the own disk knows better. It is said behind the end of the arrival: before, nobody knows from which
         position on whoever comes back to this node is to be told of what the homes make of it."""
@@ -95,6 +102,8 @@ class Arrival:
         if member in self._teachers:
             del self._teachers[member]
             self._is_cut_short = True
+        # Those who tell again tell of them, too.
+        self._untold.clear()
         for other in self._node.nodes:
             if other.incarnation < self._node.mine.incarnation or other in self._returned:
                 self._teachers[other] = None
@@ -128,18 +137,32 @@ class Arrival:
             outdated = {name: node.homes.of(name) for name in names if changes.since(name, item.position)}
             for name, both in take_shelf(node.engine, shelf, now_ms):
                 if name not in outdated:
-                    self.learn(sender, name, both, now_ms)
+                    self._learn(sender, name, both, now_ms)
             node.homes.set_all(names, sender)
             for name, home in outdated.items():
                 node.homes.set(name, home)
             node.disk_debts.owe_all()
         for name, data in content.users:
             if not changes.since(name, item.position):
-                self.learn(sender, name, decode_known(data), now_ms)
+                self._learn(sender, name, decode_known(data), now_ms)
+                self._untold.pop(name, None)
         self._since_join.decide_again(item.position, now_ms)
         node.batches.add(Taken(sender.key, item.number))
+        self._consider(now_ms)
 
-    def learn(self, home: Member, name: str, known: KnownFacts, now_ms: int) -> None:
+    def learn_moved(self, home: Member, name: str, facts: list[Fact], now_ms: int) -> None:
+        """The user was handed over, of whom nobody has told this node. The new home tells it of the user as well: what
+        is between users is not in what is handed over. If that home dies before, others tell all. O(what is known)."""
+        self._learn(home, name, facts, now_ms)
+        self._untold[name] = now_ms + UNTOLD_MS
+
+    def tick(self, now_ms: int) -> None:
+        """Wait no longer for what nobody tells. O(users that were handed over meanwhile)."""
+        if self._untold:
+            self._untold = {name: until_ms for name, until_ms in self._untold.items() if until_ms > now_ms}
+            self._consider(now_ms)
+
+    def _learn(self, home: Member, name: str, known: KnownFacts, now_ms: int) -> None:
         """This is known of the user, and this is the home. O(what is known)."""
         node = self._node
         if node.homes.of(name) is NOBODY and node.engine.users.knows(name):
@@ -176,7 +199,7 @@ class Arrival:
 
     def _consider(self, now_ms: int) -> None:
         """Look at those whom the own disk knows, once all have told of theirs."""
-        if self._phase is not Phase.LEARNING or self._teachers:
+        if self._phase is not Phase.LEARNING or self._teachers or self._untold:
             return
         node = self._node
         self.founds = not any(member.is_ready for member in node.nodes)

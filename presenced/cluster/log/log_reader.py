@@ -40,6 +40,7 @@ from presenced.cluster.log.entries import (
     decode_gone,
     decode_join,
     decode_known,
+    users_in_pairs,
     version_in,
 )
 from presenced.cluster.log.foresight import foresee
@@ -185,12 +186,14 @@ class LogReader:
             if any(type(item) is Ready for item in batch.items):
                 self._note_ready(sender)
             if sender is node.mine:
+                self._lost_entries.note_own(batch.items)
                 node.batches.read_back(batch.number, entry.n)
             return
         node.nodes.note_batch(sender, batch.number)
         if sender is node.mine:
             for item in batch.items:
                 self._take_own(item, now_ms)
+            self._lost_entries.note_own(batch.items)
             node.batches.read_back(batch.number, entry.n)
         else:
             # Versions of all nodes are of one scale: what is told next here is above all that was told there.
@@ -296,11 +299,13 @@ class LogReader:
         self._node.tell_followers([fact for fact in facts if type(fact) in OF_FOLLOWERS])
         valid = [fact for fact in facts if (registrar if type(fact) in OF_PAIRS else of(fact.user)) is sender]
         if valid:
-            self.memory.note_told(self._node.position, sender, list({fact.user: None for fact in valid}))
             self._node.apply(valid, now_ms)
+            names = dict.fromkeys(fact.user for fact in valid)
             pairs = [fact for fact in valid if type(fact) in OF_PAIRS]
             if pairs:
                 self._since_join.note_pairs(self._node.position, pairs)
+                names |= dict.fromkeys(users_in_pairs(pairs))
+            self.memory.note_told(self._node.position, sender, list(names))
 
     def _take_anew(self, item: EventsAnew, now_ms: int) -> None:
         self._node.horizon.begin_again(item.horizon)
@@ -338,7 +343,7 @@ class LogReader:
         node.home_changes.note((item.user,), node.position)
         self.memory.note_told(node.position, sender, [item.user])
         if is_first:
-            self._arrival.learn(target, item.user, decode_facts(item.facts), now_ms)
+            self._arrival.learn_moved(target, item.user, decode_facts(item.facts), now_ms)
         else:
             self._disputes.take_moved(target, item, now_ms)
         if target is node.mine:
@@ -424,6 +429,7 @@ class LogReader:
             node.engine.ledger.reach(now_ms)
             node.batches.mark()
         self._returns.tick(now_ms)
+        self._arrival.tick(now_ms)
         node.nodes.forget(now_ms, node.homes.counts)
 
     def work(self, now_ms: int) -> None:

@@ -16,10 +16,22 @@ from typing import Final
 
 from presenced.cluster.log.batches import WAITING_BYTES
 from presenced.cluster.log.disputes import Disputes
-from presenced.cluster.log.entries import EventsAnew, Item, Missing, Moved, New, Offer, Whole, all_of, home_part_of
+from presenced.cluster.log.entries import (
+    EventsAnew,
+    Item,
+    Missing,
+    Moved,
+    New,
+    Offer,
+    Whole,
+    all_of,
+    decode_known,
+    home_part_of,
+)
 from presenced.cluster.log.memory import LogMemory, Lost
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import Member
+from presenced.core.copies import tells_pairs
 
 SAID_AT_ONCE: Final = 200
 """Users of whom all is said anew in one turn: about 3 ms."""
@@ -69,8 +81,20 @@ class LostEntries:
         node.batches.add(EventsAnew(epoch, events.seq, node.horizon.version))
 
     def note_gone(self, member: Member) -> None:
-        """The node is gone: what it has not said again is offered by those who know it."""
+        """The node is gone: what it has not said again is offered by those who know it. If it was the registrar, it may
+        not have read what was said to it before."""
         self.offer(self._lost.pop(member, ()))
+        self.offer(self._memory.pairs_for(member))
+
+    def note_own(self, items: Iterable[Item]) -> None:
+        """This node has read this of its own, at the present position. O(facts)."""
+        node = self._node
+        registrar = node.nodes.registrar
+        if registrar is node.mine:
+            return
+        for item in items:
+            if isinstance(item, Whole | Offer) and tells_pairs(decode_known(item.facts)):
+                self._memory.note_pairs(node.position, registrar, item.user)
 
     def note_said(self, member: Member) -> None:
         """The node has said all of it again."""

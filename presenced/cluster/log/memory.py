@@ -51,6 +51,7 @@ class LogMemory:
         self._gone: deque[tuple[int, Member]] = deque()
         self._ready: deque[tuple[int, Member]] = deque()
         self._told: deque[tuple[int, Member, Sequence[str]]] = deque()
+        self._pairs: deque[tuple[int, Member, str]] = deque()
 
     def note_read(self, position: int, tag: int, now_ms: int) -> int:
         """An entry was read; returns the position up to which nothing is remembered any longer. O(1), over all."""
@@ -60,7 +61,10 @@ class LogMemory:
             del self._tags[self._read.popleft().position]
         first = self._read[0].position - 1
         line: deque[Any]
-        for line in (self._acquired, self._joined, self._returned, self._gone, self._ready, self._told):
+        for line in (
+            *(self._acquired, self._joined, self._returned, self._gone, self._ready),
+            *(self._told, self._pairs),
+        ):
             while line and line[0][0] <= first:
                 line.popleft()
         return first
@@ -88,6 +92,14 @@ class LogMemory:
     def note_told(self, position: int, sender: Member, names: Sequence[str]) -> None:
         """Another node has said something of these users, which holds. The names stay for a minute. O(1)."""
         self._told.append((position, sender, names))
+
+    def note_pairs(self, position: int, registrar: Member, name: str) -> None:
+        """This node has said what it knows of the user and others, for the registrar to decide. O(1)."""
+        self._pairs.append((position, registrar, name))
+
+    def pairs_for(self, registrar: Member) -> list[str]:
+        """The users of whom that was said to this one. O(what is remembered)."""
+        return list(dict.fromkeys(name for _, member, name in self._pairs if member is registrar))
 
     def tag_at(self, position: int) -> int | None:
         """The tag of the entry that was read at this position; None = it is not remembered. O(1)."""
@@ -123,5 +135,6 @@ class LogMemory:
         self._gone = deque((at, member) for at, member in self._gone if at <= position)
         self._ready = deque((at, member) for at, member in self._ready if at <= position)
         self._told = deque(one for one in self._told if one[0] <= position)
+        self._pairs = deque(one for one in self._pairs if one[0] <= position)
         by_sender = {sender: list(names) for sender, names in told.items()}
         return Lost(list(acquired), joined, returned, gone, ready, by_sender)

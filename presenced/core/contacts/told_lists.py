@@ -44,17 +44,19 @@ class ToldLists:
 
     def decide(self, now_ms: int, user: User, fact: ContactsKept, *, says_all: bool) -> None:
         """This node decides what is between users, and another tells of this list, which its disk knew. If it is newer
-        than what is known of the user, what it says of each contact holds, but where the list of the contact is newer
-        still, and all nodes are told that. `says_all`: they are told what holds of these contacts though nothing has
-        changed. O(contacts and links of all of them)."""
+        than what is known of the user, it holds: what it says of each contact, and that there are no others. But where
+        the list of the contact is newer still, that one holds. All nodes are told so. `says_all`: they are told what
+        holds of these contacts though nothing has changed. O(contacts and links of all of them)."""
         is_newer = fact.version > (user.contacts.version if user.contacts is not None else 0)
         if is_newer:
-            sides = dict(fact.sides)
+            sides, told = dict(fact.sides), set(fact.contacts)
             roster = self._pairs.roster(user)
             # What follows raises the version of each list by no more than one a contact, so that another list of these,
             # which is still to come, is newer than what this one makes of it.
             self._pairs.number_from(1)
             try:
+                for name in [name for name in roster.contacts if name not in told]:
+                    self._decide(now_ms, user, name, contact_of(0, None)[0], fact.version)
                 for place, (name, flags) in enumerate(zip(fact.contacts, fact.flags, strict=True)):
                     self._decide(now_ms, user, name, contact_of(flags, sides.get(place))[0], fact.version)
             finally:
