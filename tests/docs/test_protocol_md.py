@@ -234,6 +234,7 @@ def test_limit_table_is_the_limits() -> None:
         ("4.5", f"| `erase` | {costs.ERASURE} |"),
         ("4.5", f"`check`: for each {costs.CHECKED} users"),
         ("22.4", f"It costs {costs.EVERYBODY} units"),
+        ("25.2", f"kept for {'two' if limits.HTTP_LINK_IDLE_MS == 120_000 else '?'} minutes after the last"),
         ("23.1", f"each {TICK_MS} ms"),
         ("4.5", f"for each {costs.ACTIVITIES} activities"),
         ("4.5", f"for each {costs.DEVICES} devices"),

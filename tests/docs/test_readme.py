@@ -79,7 +79,9 @@ def line(process: subprocess.Popen[str]) -> str:
     while not said.endswith(b"\n"):
         assert readable(process.stdout, LONG_S), f"nothing was printed after {said!r}"
         byte = os.read(process.stdout.fileno(), 1)
-        assert byte, f"it ended after {said!r}"
+        if not byte:
+            assert process.stderr is not None
+            raise AssertionError(f"it ended after {said!r}: {process.stderr.read()}")
         said += byte
     return said.decode()
 
