@@ -174,7 +174,7 @@ def test_a_death_that_the_log_has_lost_holds_for_all() -> None:
     town.advance(4_000, 1_000, alice, carol)
     while a.read() or a.append():
         pass
-    assert [member.name for member in a.node.nodes] == ["a", "b"] and len(b.node.nodes) == 3
+    assert [member.name for member in a.node.nodes] == ["a", "b"] and len(list(b.node.nodes)) == 3
     # The engine that takes over knows of no death, and c is heard of again.
     town.engine.kept, town.engine.entries = before.kept, dict(before.entries)
     c.backplane.is_cut = False

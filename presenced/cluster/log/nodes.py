@@ -107,9 +107,6 @@ class Nodes:
     def __iter__(self) -> Iterator[Member]:
         return iter(self._live.values())
 
-    def __len__(self) -> int:
-        return len(self._live)
-
     def get(self, key: NodeKey) -> Member | None:
         """The node of this key, living or gone, if it is not gone for long. O(1)."""
         return self._live.get(key) or self._gone.get(key)
