@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from presenced.core.model import CONNECTED
-from presenced.wire.messages import Attach, Beats, Bye, Detach, Done, Taken
+from presenced.core.parts.leases import EVER_MS
+from presenced.wire.messages import Attach, Beats, Bye, Detach, Done, Ping, Taken
 from tests.cluster.nodes import Cluster, Link, cluster, device
 
 STEP_MS = 30_000
@@ -51,6 +52,24 @@ def test_an_outage_costs_one_heartbeat_of_each_device_however_long_it_is() -> No
     # From here on they are told as they come.
     app.say(Beats([1, 10]))
     assert len(second.outgoing) == 1
+
+
+def test_a_home_that_hears_nothing_of_a_device_while_the_log_is_away_keeps_its_lease() -> None:
+    nodes, app = stage()
+    first = nodes.nodes[0]
+    first.engine.leases.be_patient(EVER_MS)
+    for _ in range(20):
+        nodes.stand(STEP_MS)
+        app.say(Beats([1, 0, 2, 0, 3, 0]))
+        first.turn()
+    away(nodes, is_away=False)
+    first.engine.leases.be_patient(first.now_ms + 5_000)
+    nodes.run()
+    nodes.advance(60_000)
+    assert not app.took(Taken) and device(first, "ann/web1").state == CONNECTED
+    app.say(Ping(9))
+    nodes.advance(20_000)
+    assert [taken.why for taken in app.took(Taken)] == ["lost"] * 3, "nothing is put off any longer"
 
 
 def test_many_devices_are_told_in_several_messages(monkeypatch: pytest.MonkeyPatch) -> None:
