@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from presenced.cluster.links.beats import GATHER_MS
-from presenced.wire.messages import Attach, Beats, Bye, Heartbeat
+from presenced.core.parts.leases import EVER_MS
+from presenced.wire.messages import Attach, Beats, Bye, Heartbeat, Presence, Watch
 from tests.cluster.nodes import Cluster, Node, cluster, device
 
 OUTAGE_MS = 60_000
@@ -70,6 +71,33 @@ def test_a_clock_that_is_a_little_ahead_changes_nothing() -> None:
     link.lose()
     nodes.run()
     assert last_seen(nodes) == [spoken_ms, spoken_ms]
+
+
+def test_nobody_becomes_idle_at_a_home_that_hears_nothing_of_them() -> None:
+    nodes = cluster(ann=1)
+    first, second = nodes.nodes
+    link, watcher = second.open("ann/phone", idle_ms=0), first.open("bob/desk")
+    nodes.run()
+    link.say(Heartbeat(0))
+    watcher.say(Watch(1, ["ann"]))
+    nodes.run()
+    first.engine.leases.be_patient(EVER_MS)
+    second.forwarding.note_away(True, second.now_ms)  # type: ignore[union-attr]
+    for _ in range(15):
+        nodes.stand(30_000)
+        link.say(Heartbeat(1_000))
+        watcher.say(Heartbeat(None))
+        first.turn()
+    first.engine.leases.be_patient(first.now_ms + 5_000)
+    second.forwarding.note_away(False, second.now_ms)  # type: ignore[union-attr]
+    nodes.run()
+    assert not watcher.took(Presence), "she was active all the time"
+    for _ in range(11):
+        nodes.advance(30_000)
+        link.say(Heartbeat(None))
+        watcher.say(Heartbeat(None))
+        nodes.run()
+    assert [told.record.status for told in watcher.took(Presence)] == ["away"], "nothing is put off any longer"
 
 
 def test_a_person_is_as_idle_as_a_hello_says_that_was_held_up() -> None:

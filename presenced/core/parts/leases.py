@@ -42,6 +42,9 @@ from presenced.core.wheel import Wheel
 LOOK_AGAIN_MS: Final = 1_000
 """How often a device is looked at whose end is put off (`Leases.be_patient`)."""
 
+FAR_AGAIN_MS: Final = 10_000
+"""The same of one that a link of another node holds: after some minutes these are all that there are."""
+
 EVER_MS: Final = 1 << 50
 """Later than any moment of a process."""
 
@@ -413,27 +416,29 @@ class Leases(Part):
     def device_due(self, device: Device, now_ms: int) -> str:
         """Its wheel entry came out. Gives the code to end its link with, if that is what is due; else ""."""
         if is_over(device, now_ms):
-            if device.lease_ms is not None or not self._puts_off(device, now_ms):
+            if device.lease_ms is not None or not self._puts_off(device, now_ms, LOOK_AGAIN_MS):
                 self.end(device, now_ms, "lost")
             return ""
+        if device.session is not None and device.session.is_kept and self._puts_off(device, now_ms, FAR_AGAIN_MS):
+            # It may be heard of, and somebody be active at it, where its link is.
+            return ""
         if code := link_fault(device, now_ms, self._policy):
-            # Of a link that another node serves nothing is heard meanwhile.
-            is_far = device.session is not None and device.session.is_kept
-            return "" if is_far and self._puts_off(device, now_ms) else code
+            return code
         self._set_level(device, idle_level(device, now_ms, self._policy, self.assumed_ms))
         self._arm(device)
         return ""
 
-    def _puts_off(self, device: Device, now_ms: int) -> bool:
-        """Look at the device again later, if nothing that is over ends now. O(1)."""
+    def _puts_off(self, device: Device, now_ms: int, again_ms: int) -> bool:
+        """Look at the device again so much later, if nothing that is over ends now. O(1)."""
         is_patient = now_ms < self._patient_until_ms and device.heard_ms < self._patient_with_ms
         if is_patient:
-            self._wheel.schedule(device, min(self._patient_until_ms, now_ms + LOOK_AGAIN_MS))
+            self._wheel.schedule(device, min(self._patient_until_ms, now_ms + again_ms))
         return is_patient
 
     def be_patient(self, until_ms: int, *, heard_before_ms: int = EVER_MS) -> None:
-        """No grace of a device that was heard before then ends before this moment, and no lease of one that a link of
-        another node holds: its client may be where nothing is heard of it. What is over by then ends then. O(1)."""
+        """No grace of a device that was heard before then ends before this moment, nor does one that a link of another
+        node holds lose its lease or become idle: its client may be where nothing is heard of it. What is over by then
+        ends then. O(1)."""
         self._patient_until_ms, self._patient_with_ms = until_ms, heard_before_ms
 
     def deadline(self, device: Device) -> int:
