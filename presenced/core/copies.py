@@ -76,6 +76,7 @@ class Copies(Restoring):
         self.offset_ms = engine.clock.offset_ms
         self.order = engine.users.order
         self._users = engine.users
+        self._awake = engine.users.awake
         self._nobody = User("")
         self._last = self._nobody
         self._touched: dict[User, None] = {}
@@ -99,12 +100,12 @@ class Copies(Restoring):
     def apply(self, facts: Sequence[Fact], now_ms: int) -> None:
         """Apply what one turn of another node made. O(facts, and what changes cost to tell)."""
         self._begin(now_ms)
-        takers = self._takers
+        takers, gone = self._takers, self._gone
         for fact in facts:
             kind = type(fact)
             take = takers.get(kind)
             if take is not None:
-                if self._gone and kind not in ENDINGS and not (isinstance(fact, DeviceSet) and not fact.live):
+                if gone and kind not in ENDINGS and not (isinstance(fact, DeviceSet) and not fact.live):
                     self._end_memberships()
                 take(self, fact)
         self._end(now_ms)
@@ -187,12 +188,14 @@ class Copies(Restoring):
         touched, self._touched = self._touched, {}
         publisher, awaits = self.engine.publisher, self.engine.awaits
         for user in touched:
-            publisher.refresh_copy(user, now_ms)
+            if user.own is not None or user.faces is not None or not user.record.version:
+                publisher.refresh_copy(user, now_ms)
             if user.awaited is not None:
                 awaits.user_changed(user)
 
     def _end_memberships(self) -> None:
-        gone, self._gone = self._gone, []
+        gone = self._gone.copy()
+        self._gone.clear()
         for device in gone:
             self.engine.channels.end_device(device, self.now_ms)
 
@@ -401,7 +404,7 @@ class Copies(Restoring):
         """See `Restoring`. The facts of one user come together."""
         last = self._last
         if name != last.name:
-            self._last = last = self._users.get_or_new(name)
+            self._last = last = self._awake(name) or self._users.get_or_new(name)
             self._touched[last] = None
         return last
 
@@ -411,9 +414,12 @@ class Copies(Restoring):
 
     def shared(self, text: str) -> str:
         """See `Restoring`."""
-        if len(self._strings) > STRINGS_MAX:
-            self._strings.clear()
-        return self._strings.setdefault(text, text)
+        known = self._strings.get(text)
+        if known is None:
+            if len(self._strings) > STRINGS_MAX:
+                self._strings.clear()
+            known = self._strings[text] = text
+        return known
 
     def shared_number(self, number: int) -> int:
         """See `Restoring`."""

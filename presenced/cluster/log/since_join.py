@@ -40,11 +40,12 @@ class SinceJoin:
                     self._node.copies.apply(decided, now_ms)
 
     def note_event(self, position: int, count: int) -> None:
-        """So many events stand in the log at this position. O(1)."""
-        if not self._node.mine.is_ready:
-            self._events.append((position, count))
-        elif self._events:
-            self._events = []
+        """So many events stand in the log at this position, and the node does not know all users yet. O(1)."""
+        self._events.append((position, count))
+
+    def forget_events(self) -> None:
+        """The node knows all users. O(1)."""
+        self._events = []
 
     def note_anew(self, position: int, epoch: int, seq: int) -> None:
         """Events begin anew at this position. O(1)."""

@@ -7,7 +7,6 @@ A user has any number of claims (up to a limit), each with a source and perhaps 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import cast
 
 from presenced.core.clock import Clock
 from presenced.core.ledger import Ledger
@@ -195,11 +194,12 @@ class Claims(Part):
         user = source.user(fact.user)
         claims = user.claims
         if fact.status:
+            name, status, until_ms = source.shared(fact.claim), fact.status, fact.until_ms
             # The end of a scheduled one is its schedule's business.
-            due_ms = 0 if fact.claim == SCHEDULED else source.due_ms(fact.until_ms)
-            name, status = source.shared(fact.claim), cast(Status, fact.status)
-            made = Claim(name, fact.source, status, fact.since_ms, fact.until_ms, due_ms, by_wall=True)
-            made.device = source.shared(fact.device)
+            due_ms = source.due_ms(until_ms) if until_ms and name != SCHEDULED else 0
+            made = Claim(name, fact.source, status, fact.since_ms, until_ms, due_ms, True)  # type: ignore[arg-type]
+            if fact.device:
+                made.device = source.shared(fact.device)
             if fact.in_place and (replaced := _same_claim(claims, made)) is not None:
                 claims = tuple(made if claim is replaced else claim for claim in claims)
             else:
@@ -210,7 +210,8 @@ class Claims(Part):
             claims = tuple(c for c in claims if c.name != fact.claim or (ended_ms and not 0 < c.until_ms <= ended_ms))
         user.claims = claims
         user.claim = strongest(claims)
-        self._texts.reveal(user)
+        if user.shown is not None:
+            self._texts.reveal(user)
 
     def resume(self, users: Sequence[User], start: Start) -> None:
         """Wait for the ends that are still to come, and end claims whose device is gone."""

@@ -63,5 +63,6 @@ class CopiedRecords(Part):
             new = replace(new, version=version)
         if version >= self._ledger.version:
             self._ledger.raise_version(version, now_ms)
-        self.note(user.name, version)
+        if self._note is not None:
+            self._note(user.name, version)
         self._publisher.show(user, new, now_ms)

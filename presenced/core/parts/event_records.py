@@ -168,9 +168,16 @@ class EventRecords(Part):
     def keep_shared(self, fact: EventAdded, is_of_erased: bool) -> None:
         """The next events of all, here or elsewhere, whatever their number says. O(1), but for the narrowed
         streams."""
-        if self.is_kept:
-            seq = self.history.seq + fact.count
-            self._add(fact if fact.seq == seq else replace(fact, seq=seq), is_of_erased)
+        if not self.is_kept:
+            return
+        seq = self.history.seq + fact.count
+        if fact.seq != seq:
+            fact = replace(fact, seq=seq)
+        if is_of_erased:
+            self._add_unnamed(fact)
+        else:
+            self._ledger.add(fact)
+            self._keep(fact)
 
     def go_on_at(self, epoch: int, seq: int, now_ms: int) -> None:
         """Elsewhere events have come to this number of this epoch: record those behind it. What was known here counts
@@ -207,7 +214,7 @@ class EventRecords(Part):
 
     def _keep(self, fact: EventAdded) -> None:
         is_enough = self.history.add(fact)
-        if self.streams:
+        if self.streams.by_epoch:
             self.streams.count(fact)
         if is_enough:
             self.history.seal()

@@ -119,6 +119,7 @@ class Texts(Part):
 
     def _restore_text(self, source: Restoring, fact: TextSet) -> None:
         user = source.user(fact.user)
-        user.text, user.emoji = fact.text, source.shared(fact.emoji)
-        user.text_until_ms, user.text_by_wall = fact.until_ms, bool(fact.until_ms)
-        user.text_due_ms = source.due_ms(fact.until_ms)
+        user.text, until_ms = fact.text, fact.until_ms
+        user.emoji = source.shared(fact.emoji) if fact.emoji else ""
+        user.text_until_ms, user.text_by_wall = until_ms, bool(until_ms)
+        user.text_due_ms = source.due_ms(until_ms) if until_ms else 0

@@ -28,6 +28,8 @@ class Users(dict[str, User]):
         The last takes the place of one that is dropped. So a walk from the end to the start sees every user that
         was there when it began, whatever comes and goes meanwhile.
         """
+        self.awake: Callable[[str], User | None] = partial(_awake, self)
+        """The user of this name who is awake; one who sleeps sleeps on. Without a step of the interpreter. O(1)."""
         self.dormants = Dormants()
         self._parts = parts
         self._publisher = publisher
@@ -64,10 +66,6 @@ class Users(dict[str, User]):
         user = _awake(self, name)
         return user if user is not None else self._woken(name) or default
 
-    def awake(self, name: str) -> User | None:
-        """The user of this name who is awake; one who sleeps sleeps on. O(1)."""
-        return _awake(self, name)
-
     def knows(self, name: str) -> bool:
         """Whether anything is known of the user, who may sleep on. O(1)."""
         return name in self or name in self.dormants
@@ -94,7 +92,7 @@ class Users(dict[str, User]):
     def get_or_new_all(self, names: Sequence[str]) -> list[User]:
         """The users of these names, in this order, made if need be. O(names), and as `get` for those who sleep."""
         # Nearly all are awake: without a step of the interpreter for each.
-        users = [*map(partial(_awake, self), names)]
+        users = [*map(self.awake, names)]
         if not all(users):
             users = [user or self.get_or_new(name) for name, user in zip(names, users, strict=True)]
         return cast(list[User], users)
