@@ -134,7 +134,10 @@ class RedisBackplane:
 
     async def read(self, after_n: int) -> list[Entry]:
         """See `port.Backplane`."""
-        await self._leave_if_behind(after_n)
+        if self._end_n > after_n:
+            await self._leave_if_behind(after_n)
+        else:
+            self._behind = None
         # The end of all ids that begin with the position: the next entry is the first behind it.
         start = f"{after_n}-18446744073709551615"
         command = "XREAD", "COUNT", READ_ENTRIES_MAX, "BLOCK", READ_WAIT_MS, "STREAMS", self._keys.log, start
@@ -151,9 +154,7 @@ class RedisBackplane:
     async def _leave_if_behind(self, after_n: int) -> None:
         """End the reader's connection if it has given nothing for long behind this, where there is more."""
         now_s = self._monotonic_s()
-        if self._end_n <= after_n:
-            self._behind = None
-        elif self._behind is None or self._behind[0] != after_n:
+        if self._behind is None or self._behind[0] != after_n:
             self._behind = after_n, now_s
         elif now_s - self._behind[1] > BEHIND_S:
             self._behind = after_n, now_s

@@ -41,7 +41,7 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     # 3. Facts go to the log before any reply that tells of them.
     acks: list[Ack] = list(obligations.take_acks()) if obligations.acks else []
     facts = ledger.take_facts()
-    if log.refusal != "read_only" and (mark := engine.events.take_mark()):
+    if engine.events.followers and log.refusal != "read_only" and (mark := engine.events.take_mark()):
         # Behind the replies of this turn: who asked to follow is told of the cursor before the events.
         acks.append((None, mark, b""))
     if facts or acks:

@@ -33,19 +33,25 @@ def test_without_delay_an_item_is_due_at_once() -> None:
     assert queue.take_due(5) == ["now"]
 
 
-@given(st.integers(0, 10_000), st.lists(st.tuples(st.booleans(), st.integers(0, 5_000)), max_size=60))
-def test_the_queue_agrees_with_a_sorted_list(delay_ms: int, steps: list[tuple[bool, int]]) -> None:
+@given(
+    st.integers(0, 10_000),
+    st.lists(st.tuples(st.sampled_from(("add", "take_due", "take_first")), st.integers(0, 5_000)), max_size=60),
+)
+def test_the_queue_agrees_with_a_sorted_list(delay_ms: int, steps: list[tuple[str, int]]) -> None:
     queue: DelayQueue[int] = DelayQueue(delay_ms)
     twin: list[tuple[int, int]] = []
     now_ms = 0
-    for item, (adds, passes_ms) in enumerate(steps):
+    for item, (step, passes_ms) in enumerate(steps):
         now_ms += passes_ms
-        if adds:
+        expected = [entry for entry in sorted(twin) if entry[0] <= now_ms]
+        if step == "add":
             queue.add(now_ms, item)
             twin.append((now_ms + delay_ms, item))
-        else:
-            expected = [entry for entry in sorted(twin) if entry[0] <= now_ms]
+        elif step == "take_due":
             twin = [entry for entry in twin if entry[0] > now_ms]
             assert queue.take_due(now_ms) == [item for _, item in expected]
+        else:
+            assert queue.take_first(now_ms) == (expected[0][1] if expected else None)
+            twin = [entry for entry in twin if entry not in expected[:1]]
         assert len(queue) == len(twin)
         assert queue.next_ms == (min(twin)[0] if twin else None)

@@ -419,8 +419,8 @@ class LogReader:
     @property
     def has_work(self) -> bool:
         """Whether `work` has something to do now."""
-        parts = self._lost_entries, self._arrival, self._lessons
-        return self._inherits or any(part.has_work for part in parts)
+        # Asked behind each batch: without a generator.
+        return self._inherits or self._lost_entries.has_work or self._arrival.has_work or self._lessons.has_work
 
     @property
     def _inherits(self) -> bool:

@@ -17,6 +17,8 @@ from presenced.cluster.log.batches import Batches
 from presenced.cluster.log.disk_debts import DiskDebts
 from presenced.cluster.log.early_facts import told_early
 from presenced.cluster.log.entries import (
+    OF_ONE_NODE,
+    OF_PAIRS,
     Decided,
     Happened,
     JoinData,
@@ -207,18 +209,21 @@ class Node:
 
     def add_facts(self, facts: Sequence[Fact], *, is_awaited: bool = True) -> None:
         """This node has decided this in a turn. `is_awaited`: somebody is told once all nodes have it. O(facts)."""
+        kinds = set(map(type, facts))
+        if kinds <= OF_ONE_NODE:
+            # In each turn in which nothing has come but the log, it is what happened there.
+            return
         shared = for_others(facts)
         if self.backlog.is_full:
             shared = self.backlog.reduced(shared, self.engine.ledger.now_ms, is_awaited=is_awaited)
         if not self.mine.is_ready:
             shared = told_early(shared, self.homes, self.mine)
         if shared:
-            homeless = self._homeless(shared)
-            if homeless:
+            if not kinds.isdisjoint(OF_PAIRS) and (homeless := self._homeless(shared)):
                 self.batches.add(New(homeless))
             least = min((fact.version for fact in shared if type(fact) is RecordSet), default=None)
             self.batches.add(Decided(packed_facts(shared)), least=least)
-            erased = [fact for fact in shared if type(fact) is UserErased]
+            erased = [fact for fact in shared if type(fact) is UserErased] if UserErased in kinds else []
             for fact in erased:
                 self.batches.add(Unpaired([fact.user], fact.version))
             farewells, self._farewells = self._farewells, []

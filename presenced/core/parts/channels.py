@@ -50,7 +50,7 @@ class Channels(Part):
     ) -> None:
         self.by_name: dict[str, Channel] = {}
         self.views = views
-        self.reports = ChannelReports(views, ledger, publisher, outboxes)
+        self.deadline_source = self.reports = ChannelReports(views, ledger, publisher, outboxes)
         self._watches = watches
         self._leases = leases
         self._ledger = ledger
@@ -294,11 +294,6 @@ class Channels(Part):
     def resume_session(self, session: Session) -> None:
         """A slow watcher reads again: tell it the counts of what it missed something of. O(channels missed)."""
         self.reports.resume(session, self.by_name)
-
-    @property
-    def next_ms(self) -> int | None:
-        """When `tick` wants to be called next, if at all; 0 = at once."""
-        return self.reports.next_ms
 
     def settle(self, now_ms: int) -> None:
         """Tell the watchers of small channels what has happened of members, as much as a turn may."""

@@ -241,12 +241,6 @@ class EventRecords(Part):
         """Memory is short, or is enough again. While it is short, only the newest events stay."""
         self.history.set_short(short)
 
-    @property
-    def due_ms(self) -> int | None:
-        """When `grow_old` has something to do. O(1)."""
-        age_ms = self.history.age_ms()
-        return None if age_ms is None else max(0, age_ms - self._clock.trusted_offset_ms)
-
     def grow_old(self, now_ms: int) -> None:
         """Drop what is too old, by a clock that can be trusted."""
         self.history.grow_old(self._clock.trusted_wall_ms(now_ms))

@@ -245,11 +245,12 @@ class Events(EventRecords):
         """When `tick` wants to be called next: 0 = at once, None = not at all. O(followers and streams)."""
         if self.history.is_rewriting or (self.followers and self.is_behind):
             return 0
-        due_ms = self.due_ms
-        if self.is_kept and not self._is_always and not self.is_followed:
+        age_ms = self.history.age_ms()
+        due_ms = None if age_ms is None else max(0, age_ms - self._clock.trusted_offset_ms)
+        if not self._is_always and self.is_kept and not self.is_followed:
             end_ms = self._unfollowed_ms + self._keep_for_ms
             due_ms = end_ms if due_ms is None else min(due_ms, end_ms)
-        if self.streams and (free := self.streams.unfollowed(self._named.is_in)):
+        if self.streams.by_epoch and (free := self.streams.unfollowed(self._named.is_in)):
             end_ms = free[0].unfollowed_ms + self._keep_for_ms
             due_ms = end_ms if due_ms is None else min(due_ms, end_ms)
         return due_ms

@@ -34,13 +34,13 @@ class EngineCalls:
         """Make no call any more. Idempotent."""
         self.is_over = True
 
-    async def read(self, call: Callable[[], Awaitable[_T]]) -> _T:
+    def read(self, call: Callable[[], Awaitable[_T]]) -> Awaitable[_T]:
         """As `write`, of a call that only reads."""
-        return await self._answer(call, "read")
+        return self._answer(call, "read")
 
-    async def write(self, call: Callable[[], Awaitable[_T]]) -> _T:
+    def write(self, call: Callable[[], Awaitable[_T]]) -> Awaitable[_T]:
         """What the call gives, however often it has to be made. Raises what cannot be mended by that."""
-        return await self._answer(call, "write")
+        return self._answer(call, "write")
 
     async def rest(self) -> None:
         """Wait before something is tried again, or until this is over."""

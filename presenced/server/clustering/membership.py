@@ -149,12 +149,13 @@ class Membership:
             away=self._note_away,
             on_failure=self._fail,
         )
-        pump.reach.find_place_by(lambda: self._engine_status(0, "").address)
+        reach = pump.reach
+        reach.find_place_by(lambda: self._engine_status(0, "").address)
         self._log = ClusterLog(
             self._own_log,
             node,
-            lambda: pump.reach.is_away and pump.reach.is_busy(clocks.monotonic_ms()),
-            busy_ms=lambda: pump.reach.busy_ms,
+            lambda: reach.is_away and reach.is_busy(clocks.monotonic_ms()),
+            busy_ms=lambda: reach.busy_ms,
             acks_by_disk=self._acks_by_disk,
         )
         log.info("cluster: joined as %s, incarnation %d; nodes: %d", self._name, joined.incarnation, len(joined.nodes))
@@ -239,7 +240,10 @@ class Membership:
         """Whether the others believe that this node lives. If it stood still for long they may not, and it must tell
         nobody anything before it knows. A backplane that is away is another matter: links are served on."""
         pump = self._pump
-        if pump is None or pump.reach.is_away or pump.reach.lease_left_ms(now_ms, self._lease_ms):
+        if pump is None:
+            return True
+        reach = pump.reach
+        if reach.is_away or reach.lease_left_ms(now_ms, self._lease_ms):
             return True
         pump.prove(self._pacing.go_on)
         return False

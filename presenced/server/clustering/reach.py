@@ -37,6 +37,8 @@ class Reach:
         self._changed = changed
         self._closed: set[EngineWay] = set()
         self._since_ms = now_ms
+        self.is_away = False
+        """Whether the engine cannot be read or cannot be written to. A field, because each turn asks four times."""
         self.trouble = ""
         """Why it is away, as the newest call says; empty = it is not."""
         self.lacks_replicas = False
@@ -54,11 +56,6 @@ class Reach:
         """The engine, which is reached, is where this says."""
         self._place = place
         self._known_place = place()
-
-    @property
-    def is_away(self) -> bool:
-        """Whether the engine cannot be read or cannot be written to."""
-        return bool(self._closed)
 
     def lease_left_ms(self, now_ms: int, lease_ms: int) -> int:
         """For how long this node believes that it lives, whose lease lasts so long; 0 = it does not. It ends before the
@@ -87,6 +84,7 @@ class Reach:
             return
         was_away = self.is_away
         self._closed.add(way)
+        self.is_away = True
         self.trouble = str(reason)
         if not was_away:
             self._since_ms = sent_ms
@@ -110,6 +108,7 @@ class Reach:
         if way in self._closed:
             self._closed.discard(way)
             if not self._closed:
+                self.is_away = False
                 self.trouble = ""
                 self._refusals.clear()
                 self.lacks_replicas = False
