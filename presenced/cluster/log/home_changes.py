@@ -47,6 +47,8 @@ class HomeChanges:
 
     def forget(self, position: int) -> None:
         """Nobody says anything any more that holds for this position or for one before it. O(what is forgotten)."""
+        if not self._at:
+            return
         for name in list(takewhile(lambda name: self._at[name] <= position, self._at)):
             del self._at[name]
 

@@ -61,7 +61,7 @@ class CopiedRecords(Part):
             self.raised += 1
             version = old.version + 1
             new = replace(new, version=version)
-        if version >= self._ledger.version:
+        if version > self._ledger.version:
             self._ledger.raise_version(version, now_ms)
         if self._note is not None:
             self._note(user.name, version)
