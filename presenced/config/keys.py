@@ -36,7 +36,7 @@ MEMORY_BYTES_MIN = 64 << 20
 
 SECTIONS = {
     "listen": "Where clients connect.",
-    "auth": "Who may connect. One of the two is needed.",
+    "auth": "Who may connect. One of dev, secret_file and keys is needed.",
     "heartbeat": "",
     "presence": "When a device counts as away, and as gone.",
     "visibility": "Who may see whom.",
@@ -377,7 +377,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "http.address",
         "http",
-        Address(optional=True),
+        Address(5251, optional=True),
         "Where to serve over HTTP: WebSockets (/ws), requests (/v1) and the client for browsers (/client/), and for "
         "the operator metrics, health and the status page, which anybody who reaches it can read; empty = nowhere.",
         "--http",
@@ -386,7 +386,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "http.own_address",
         "http_own",
-        Address(optional=True),
+        Address(5261, optional=True),
         "A second address for the same, which no other daemon shares: there the metrics and the status page of each of "
         "several nodes on one machine are. Empty = none.",
     ),

@@ -325,9 +325,10 @@ class Address(ValueKind):
 
     wrong = "is not HOST:PORT"
 
-    def __init__(self, *, optional: bool = False) -> None:
+    def __init__(self, port: int = DEFAULT_PORT, *, optional: bool = False) -> None:
+        """`port` is the one of the example, which no two addresses of a daemon share."""
         self.optional = optional
-        self.allowed = f"HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}" + (', or "" for none' if optional else "")
+        self.allowed = f"HOST:PORT, such as 127.0.0.1:{port}" + (', or "" for none' if optional else "")
 
     def parse(self, text: str) -> str:
         text = text.strip()

@@ -86,6 +86,11 @@ def test_the_help_of_serve_tells_every_flag_and_its_default() -> None:
             assert "[default" not in own, key.flag
 
 
+def test_the_examples_of_addresses_can_be_used_together() -> None:
+    ports = re.findall(r"such as 127\.0\.0\.1:([0-9]+)", " ".join(key.kind.allowed for key in KEYS))
+    assert len(ports) == len(set(ports)) == 3
+
+
 def test_a_program_s_settings_are_held_to_the_same_bounds() -> None:
     with pytest.raises(SettingsError) as caught:
         validate(Settings(dev=True, heartbeat_ms=9, change_burst=0, listen="x", drain_timeout_ms=3_600_001))
