@@ -56,6 +56,9 @@ class BidsPort(Protocol):
         """See to it that these have homes, this node if nobody else comes first, and call `then` once with the time
         when all of them have, and never inside of this call."""
 
+    def is_asked_for(self, name: str) -> bool:
+        """Whether a bid for this user is not decided yet. O(1)."""
+
 
 class Conduit(Protocol):
     """What carries messages between nodes."""

@@ -342,6 +342,10 @@ class NodeBids:
     def bid(self, names: Sequence[str], then: Callable[[int], object]) -> None:
         self._cluster.append(self._node.number, Bid(list(names), then))
 
+    def is_asked_for(self, name: str) -> bool:
+        mine = [entry for number, entry in self._cluster.log[self._node.read :] if number == self._node.number]
+        return any(isinstance(entry, Bid) and name in entry.names for entry in mine)
+
 
 class Cluster:
     """Nodes 1 to n, and the log between them."""

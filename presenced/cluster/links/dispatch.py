@@ -184,7 +184,9 @@ class Dispatch:
             return False
         request.user = ""
         names = {name: None}
-        for other in relay.waiting:
+        # Who was asked for already was so together with who waits behind: to look through them again for each would
+        # take the square of their number.
+        for other in () if self._bids.is_asked_for(name) else relay.waiting:
             if len(names) >= BID_TOGETHER:
                 break
             if other.message is not None and not other.is_done:

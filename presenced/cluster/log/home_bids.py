@@ -33,6 +33,10 @@ class HomeBids:
         if missing:
             self._batches.add(New(missing))
 
+    def is_asked_for(self, name: str) -> bool:
+        """See `bid`: whether it is not decided for this user yet. O(1)."""
+        return name in self._waiting
+
     def note_decided(self, name: str, now_ms: int) -> None:
         """The user has a home: whoever waited for it goes on."""
         for decided in self._waiting.pop(name, ()):
