@@ -21,7 +21,7 @@ from zlib import crc32
 from presenced.core.dormants import NOTHING, tally_of, version_of
 from presenced.core.engine import Engine
 from presenced.core.event_facts import EventFact
-from presenced.core.model import GONE, Device, Session, User
+from presenced.core.model import DROPPED, GONE, Device, Session, User
 from presenced.core.part import Restoring, Start, TakeUp
 from presenced.core.parts.device_facts import write_device
 from presenced.core.privacy import EVERYTHING
@@ -403,7 +403,7 @@ class Copies(Restoring):
     def user(self, name: str) -> User:
         """See `Restoring`. The facts of one user come together."""
         last = self._last
-        if name != last.name:
+        if name != last.name or last.position == DROPPED:
             self._last = last = self._awake(name) or self._users.get_or_new(name)
             self._touched[last] = None
         return last

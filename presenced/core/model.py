@@ -38,6 +38,9 @@ ASSUMED: Final = 1
 TOLD: Final = 2
 """Whether it is known how idle a device is: it never said so, it did before the daemon was started, it has since."""
 
+DROPPED: Final = -1
+"""In the place of a user's position: the user is not in the table any more."""
+
 UNMADE: Final = -(2**60)
 """Stands for a digest that is not made. Added to those of any number of users it leaves a sum that is negative."""
 
@@ -326,7 +329,7 @@ class User(Timer):
         self.push_refilled_ms = -1
         """When what was earned was added last; -1 = never, and it is full."""
         self.position = 0
-        """Its place in `Users.order`."""
+        """Its place in `Users.order`; `DROPPED` = it has none, and another object may have its name by now."""
         self.is_copy = False
         """Another node decides what holds for the user, and here is what it told: nothing of it is ever concluded."""
         self.push_waits = False

@@ -7,7 +7,7 @@ from functools import partial
 from typing import cast
 
 from presenced.core.dormants import NOTHING, Dormants
-from presenced.core.model import User
+from presenced.core.model import DROPPED, User
 from presenced.core.part import Parts
 from presenced.core.publisher import Publisher
 from presenced.wire.codec import encode
@@ -137,12 +137,15 @@ class Users(dict[str, User]):
         self._drop(user)
 
     def _drop(self, user: User) -> None:
-        if self.pop(user.name, None) is None:
+        # Whoever was dropped in this turn may have come back in it, as another object: that one stays.
+        if _awake(self, user.name) is not user:
             return
+        del self[user.name]
         last = self.order.pop()
         if last is not user:
             last.position = user.position
             self.order[last.position] = last
+        user.position = DROPPED
 
     def _woken(self, name: str) -> User | None:
         if self._make is not None and self._make(name):
