@@ -14,7 +14,6 @@ from msgspec.structs import asdict
 
 from presenced.cli import exits
 from presenced.cli.context import Context, aside, tell_of_links
-from presenced.cli.output import printable
 from presenced.errors import AddressError, PresenceError
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def _show(context: Context, answer: Answer) -> int:
         named = {key: [asdict(struct) for struct in getattr(answer, key)] for key in listed}
         context.output.line({**answer._asdict(), **named})
     else:
-        print(printable(answer.text), flush=True)
+        context.output.sentence(answer.text)
     return exits.OK if answer.ok else exits.NO
 
 

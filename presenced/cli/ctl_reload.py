@@ -13,7 +13,7 @@ from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink
 from presenced.cli.context import Context
 from presenced.cli.ctl_admin import run
-from presenced.cli.output import Output, printable
+from presenced.cli.output import Output
 from presenced.errors import ConnectionLost
 from presenced.runtime_paths import node_admin_path
 
@@ -73,6 +73,9 @@ def _reload_node(context: Context, path: str, *, is_quiet: bool) -> int:
     return say_reload(context.output, answer, is_quiet=is_quiet)
 
 
+_TITLES = {"applied": "applied", "needs_restart": "needs restart", "warnings": "warning", "kept": "kept"}
+
+
 def say_reload(output: Output, answer: dict[str, Any], *, is_quiet: bool) -> int:
     """Print what came of a reload; returns the exit code. `is_quiet`: only faults, since the log tells the rest."""
     if is_quiet and answer["ok"]:
@@ -80,14 +83,9 @@ def say_reload(output: Output, answer: dict[str, Any], *, is_quiet: bool) -> int
     if output.is_json:
         output.line(answer)
     elif answer["ok"]:
-        for line in answer["applied"]:
-            print(f"applied        {printable(line)}")
-        for line in answer["needs_restart"]:
-            print(f"needs restart  {printable(line)}")
-        for line in answer.get("warnings", ()):
-            print(f"warning        {printable(line)}")
-        for line in answer.get("kept", ()):
-            print(f"kept           {printable(line)}")
+        for key, title in _TITLES.items():
+            for line in answer.get(key, ()):
+                output.sentence(f"{title:15}{line}", indent=15)
         output.note(f"reloaded in {answer['took_ms']} ms" + ("" if answer["applied"] else ", nothing is different"))
     if not answer["ok"]:
         faults = "\n".join(answer["faults"])

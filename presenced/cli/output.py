@@ -100,7 +100,11 @@ class Output:
         if self.is_json:
             self.line(value)
         else:
-            print("\n".join(wrapped(printable(sentence), self.width)), flush=True)
+            self.sentence(sentence)
+
+    def sentence(self, sentence: str, *, indent: int = 0) -> None:
+        """A sentence for people, and for programs whose output it is; `indent` as in `wrapped`."""
+        print("\n".join(wrapped(printable(sentence), self.width, indent)), flush=True)
 
     def page(self, value: dict[str, Any], lines: Iterable[str]) -> None:
         """A result that is read as a whole: `value` for programs, `lines` for people."""

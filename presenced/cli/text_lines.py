@@ -12,11 +12,15 @@ _WORD = re.compile(r"\s*\S+")
 
 
 def wrapped(sentence: str, width: int, indent: int = 0) -> list[str]:
-    """The sentence in lines of at most `width` columns, all but the first with `indent` spaces before them; in one line
-    if `width` is 0 or very small. A word that is longer than a line, such as a path, has one of its own and stays
-    whole."""
+    """The sentence in lines of at most `width` columns, all but the first with `indent` spaces before them; as it is if
+    `width` is 0 or very small. A word that is longer than a line, such as a path, has one of its own and stays whole.
+    Each line of a text of several begins anew."""
     if width < LEAST_WIDTH:
         return [sentence]
+    return [part for line in sentence.split("\n") for part in _wrapped_line(line, width, indent)]
+
+
+def _wrapped_line(sentence: str, width: int, indent: int) -> list[str]:
     lines: list[str] = []
     line = ""
     for word in _WORD.findall(sentence):

@@ -33,6 +33,11 @@ def test_a_word_that_is_too_long_stays_whole() -> None:
     assert wrapped(f"there is no {path} here", 20) == ["there is no", path, "here"]
 
 
+def test_each_line_of_several_begins_anew() -> None:
+    text = f"refused:\n{SENTENCE}\nx.toml:4: is wrong"
+    assert wrapped(text, 24) == ["refused:", *wrapped(SENTENCE, 24), "x.toml:4: is wrong"]
+
+
 def test_wide_characters_take_two_columns() -> None:
     assert columns("a\u754c") == 3
     assert wrapped("\u754c\u754c\u754c\u754c \u754c\u754c\u754c\u754c \u754cx", 20) == [
@@ -61,6 +66,7 @@ class TestOutput:
     def shown(self, capsys: pytest.CaptureFixture[str], width: int, *, has_colour: bool = False) -> str:
         output = Output(is_json=False, has_colour=has_colour, is_quiet=False, width=width)
         output.say({}, SENTENCE)
+        output.sentence(f"kept    {SENTENCE}", indent=8)
         output.page({}, ["Devices", "  laptop  online  connected", "Why: the claim of the call decides."])
         output.finding({"severity": "problem", "what": SENTENCE, "advice": "free the disk, then look again"})
         return capsys.readouterr().out
@@ -70,6 +76,10 @@ class TestOutput:
             "the log has 3 facts that",
             "wait, and the disk is",
             "full",
+            "kept    the log has 3",
+            "        facts that wait,",
+            "        and the disk is",
+            "        full",
             "Devices",
             "  laptop  online",
             "      connected",
@@ -85,12 +95,13 @@ class TestOutput:
         ]
 
     def test_the_colour_of_a_finding_takes_no_columns(self, capsys: Any) -> None:
-        first = self.shown(capsys, 24, has_colour=True).splitlines()[8]
+        first = self.shown(capsys, 24, has_colour=True).splitlines()[12]
         assert first == "\x1b[31mproblem \x1b[0m the log has 3"
 
     def test_not_on_a_terminal_each_is_a_line(self, capsys: Any) -> None:
         assert self.shown(capsys, 0).splitlines() == [
             SENTENCE,
+            f"kept    {SENTENCE}",
             "Devices",
             "  laptop  online  connected",
             "Why: the claim of the call decides.",
