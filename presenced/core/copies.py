@@ -15,7 +15,7 @@ The file is long because whoever takes a user over has to know all that was appl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, get_args
+from typing import Final, NamedTuple, get_args
 from zlib import crc32
 
 from presenced.core.dormants import NOTHING, tally_of, version_of
@@ -62,6 +62,18 @@ SLICE_USERS: Final = 500
 """Users to be taken over in one turn: about 3 ms, if half of them are live."""
 
 STRINGS_MAX: Final = 100_000
+
+
+class Said(NamedTuple):
+    """How new a state of a user is. Of two the greater one is newer."""
+
+    said_ms: int
+    """Wall time at which something was last said of the user, by whomever."""
+    version: int
+    """Of the record, which time alone may have made since; 0 = there is none."""
+
+
+NOTHING_SAID: Final = Said(0, 0)
 
 
 class Copies(Restoring):
@@ -381,13 +393,14 @@ class Copies(Restoring):
         user = self._users.awake(name)
         return self.engine.parts.facts_asleep(user, now_ms, 0) if user is not None else []
 
-    def version_of(self, name: str) -> int:
-        """The version of the user's record; 0 = there is none. Who sleeps sleeps on. O(1), or O(what is kept)."""
+    def said_of(self, name: str) -> Said:
+        """When something was last said of the user, and the version of their record. Who sleeps sleeps on. O(1), or
+        O(what is kept)."""
         packed = self._users.dormants.peek(name)
         if packed is not None:
-            return version_of(packed)
+            return said_in(self.engine.sleep.facts_in(name, packed))
         user = self._users.awake(name)
-        return user.record.version if user is not None else 0
+        return Said(user.said_ms, user.record.version) if user is not None and user.record.version else NOTHING_SAID
 
     def home_facts_of(self, name: str, now_ms: int) -> bytes | list[Fact]:
         """The same without what is decided between users, which all nodes know from whoever decides it."""
@@ -435,6 +448,14 @@ def tells_pairs(known: bytes | Sequence[Fact]) -> bool:
     if isinstance(known, bytes):
         return tally_of(known) != NOTHING
     return any(isinstance(fact, OF_PAIRS) for fact in known)
+
+
+def said_in(facts: Sequence[Fact]) -> Said:
+    """The same by these facts of a user. O(facts)."""
+    for fact in facts:
+        if isinstance(fact, RecordSet):
+            return Said(fact.since_ms + fact.said_after_ms, fact.version)
+    return NOTHING_SAID
 
 
 def _share(name: str, spread_ms: int) -> int:

@@ -263,7 +263,9 @@ class Engine:
         No record is made before all that has ended of a user is applied: what ends together is one change.
         """
         self.ledger.reach(now_ms)
+        first = self.publisher.begin_tick()
         self.parts.tick(now_ms)
+        self.publisher.end_tick(first)
 
     def catch_up(self, now_ms: int) -> None:
         """Apply all that is due by now, however much: for a start, before anybody can ask."""

@@ -267,7 +267,7 @@ class User(Timer):
         "name", "devices", "claims", "claim", "schedule", "text", "emoji", "text_until_ms", "text_due_ms",
         "text_by_wall", "shown", "activities", "channels", "own",
         "contacts", "privacy", "awaited",
-        "record", "since_ms", "seen_ms", "encoded", "digest", "primary", "dirty", "watchers", "faces",
+        "record", "said_ms", "since_ms", "seen_ms", "encoded", "digest", "primary", "dirty", "watchers", "faces",
         "hidden_watchers", "push_credit", "push_refilled_ms", "push_waits", "position", "is_copy",
     )  # fmt: skip
 
@@ -304,6 +304,8 @@ class User(Timer):
         """What somebody waits for the user to be; None = nothing."""
         # what is seen
         self.record = unknown_record(name)
+        self.said_ms = 0
+        """Wall time at which something was last said of them, by whomever, as nodes of a cluster keep it."""
         self.since_ms = 0
         """Wall time at which the record's status began, as the clock showed it then: it may have been ahead."""
         self.seen_ms = 0

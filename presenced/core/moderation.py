@@ -77,7 +77,7 @@ class Moderation:
     def apply_erasure(self, now_ms: int, user: User, fact: UserErased) -> None:
         """Another node has erased the user, whose devices it has expelled, just now or before."""
         if fact.is_old:
-            self._erasures.keep(fact)
+            self._erasures.keep(user, fact)
             return
         self._kick_links(now_ms, user.name, user)
         self._erasures.apply(user, fact, now_ms)

@@ -79,8 +79,13 @@ class Publisher(Part):
         """Dirty users who were reported to have been seen."""
         self._outdated: dict[User, bool] = {}
         """Dirty users whose record shows other times since the clock was set."""
-        self._versions: dict[str, int] | None = None
-        """Of users whose record has changed: which version it had before. None = nobody asks for that."""
+        self._tells_said = False
+        """Facts of records say when something was last said of their users."""
+        self._is_ticking = False
+        self._ticked: dict[User, None] = {}
+        """Dirty users of whom nobody has said anything: time alone has made their records out of date."""
+        self._by_time: dict[User, None] = {}
+        """The same of those who were refreshed since."""
         self._released: list[User] = []
         """Users whose spacing is over, and of whom there may be more to tell than their record."""
 
@@ -95,6 +100,10 @@ class Publisher(Part):
         if not user.dirty:
             user.dirty = True
             self._dirty.append(user)
+            if self._by_time:
+                self._by_time.pop(user, None)
+        elif self._ticked and not self._is_ticking:
+            self._ticked.pop(user, None)
 
     def uncount(self, device: Device, reason: str) -> None:
         """A device that made its user available does not any longer, for a reason as in an event of `offline`."""
@@ -118,6 +127,21 @@ class Publisher(Part):
             self._outdated[user] = True
             self.mark_dirty(user)
 
+    def tell_said(self) -> None:
+        """Facts of records say from now on when something was last said of their users. O(1)."""
+        self._tells_said = True
+
+    def begin_tick(self) -> int:
+        """Time alone makes records out of date until `end_tick`, which takes what this returns. O(1)."""
+        self._is_ticking = True
+        return len(self._dirty)
+
+    def end_tick(self, first: int) -> None:
+        """That is over. O(records that are out of date by it), on a node of a cluster."""
+        self._is_ticking = False
+        if self._tells_said and len(self._dirty) > first:
+            self._ticked |= dict.fromkeys(self._dirty[first:])
+
     @property
     def has_dirty(self) -> bool:
         """Whether there is a record to be made anew. O(1)."""
@@ -133,6 +157,8 @@ class Publisher(Part):
 
     def refresh_all(self, now_ms: int) -> None:
         """Refresh every dirty user. O(dirty)."""
+        if self._ticked or self._by_time:
+            self._by_time, self._ticked = self._ticked, {}
         if self._farewells:
             self._record_farewells(now_ms)
         if self._dirty:
@@ -146,6 +172,8 @@ class Publisher(Part):
         if not user.dirty:
             return
         user.dirty = False
+        if self._ticked and self._ticked.pop(user, self) is None:
+            self._by_time[user] = None
         self._refresh_record(user, now_ms)
         if user.faces is not None:
             self._refresh_faces(user, now_ms)
@@ -195,11 +223,11 @@ class Publisher(Part):
             keeps = is_same and not is_seen
             last_seen_ms = old.last_seen_ms if keeps else self._clock.shown_ms(user.seen_ms, wall_ms)
         self.changed += 1
-        if self._versions is not None:
-            self._versions.setdefault(user.name, old.version)
         version = self._ledger.next_version(max(old.version, self.face_records.floor(user)))
         user.record = Record(user.name, status, text, emoji, since_ms, last_seen_ms, device, version)
         user.encoded, user.digest = None, UNMADE
+        if self._tells_said and user not in self._by_time:
+            self._note_said(user, wall_ms)
         if self._record is not None:
             self._record(old, user.record, reason if status == "offline" else "", wall_ms)
         # Right behind what was recorded of it: the log must not end between the two.
@@ -247,7 +275,8 @@ class Publisher(Part):
         since_ms, seen_ms = user.since_ms, user.seen_ms
         if self._clock.back_ms:
             since_ms, seen_ms = record.since_ms, record.last_seen_ms or seen_ms
-        return RecordSet(user.name, record.status, since_ms, seen_ms, record.device, record.version)
+        after_ms = user.said_ms - since_ms if self._tells_said else 0
+        return RecordSet(user.name, record.status, since_ms, seen_ms, record.device, record.version, after_ms)
 
     def erase(self, user: User, now_ms: int) -> None:
         """The record, and whatever was noted for it. Watchers are told that nothing is known of the user, at once: that
@@ -258,7 +287,7 @@ class Publisher(Part):
         self._outdated.pop(user, None)
         self.spacing.forget(user)
         user.record, user.encoded, user.digest, user.primary = unknown_record(user.name), None, UNMADE, None
-        user.since_ms = user.seen_ms = 0
+        user.said_ms = user.since_ms = user.seen_ms = 0
         user.dirty = False
         # Whoever comes back within the millisecond must not get a version that stood for something else.
         self._ledger.raise_version(old.version + 1, now_ms)
@@ -298,6 +327,8 @@ class Publisher(Part):
         # The same number as one object: a time takes 32 bytes.
         since_ms = claim.since_ms if claim is not None and claim.since_ms == fact.since_ms else fact.since_ms
         user.since_ms, user.seen_ms = since_ms, fact.last_seen_ms
+        if self._tells_said:
+            user.said_ms = since_ms + fact.said_after_ms if fact.said_after_ms else since_ms
         self.shows_other_times |= since_ms > wall_ms or (fact.status == "offline" and fact.last_seen_ms > wall_ms)
         user.record = Record(
             user.name,
@@ -313,6 +344,7 @@ class Publisher(Part):
     def share(self) -> None:
         """Other nodes show the same records from now on, with the times that they have there. O(1)."""
         self._is_shared = True
+        self.tell_said()
 
     def carry_versions(self, users: Sequence[User], life: Life) -> None:
         """A kill has ended this life: give its records versions of the next one. O(users)."""
@@ -331,7 +363,9 @@ class Publisher(Part):
         """All is read that is known of the user: the same for one. O(devices and claims)."""
         user.primary = user.devices.get(user.record.device)
         if not user.is_copy and self._differs(user):
+            first = self.begin_tick()
             self.mark_dirty(user)
+            self.end_tick(first)
         elif not user.record.version:
             self.blank.append(user)
 
@@ -368,22 +402,28 @@ class Publisher(Part):
         if user.watchers or self._outboxes.tells_of(user):
             self._push(user, now_ms)
 
-    def keep_versions(self, keeps: bool) -> None:
-        """From now on keep in mind which versions records had that are made anew, or no longer. O(1)."""
-        self._versions = {} if keeps else None
-
-    def kept_version(self, name: str, version: int) -> int:
-        """The version that the user's record had before it was made anew, or this one if it was not. O(1)."""
-        return version if self._versions is None else self._versions.get(name, version)
-
     def forget_version(self, user: User) -> None:
         """Nobody was told the record of this copy: the next that its home says may have any version. O(1)."""
         user.record, user.encoded = msgspec.structs.replace(user.record, version=0), None
         user.digest = UNMADE
 
-    def note(self, user: User, since_ms: int, seen_ms: int, primary: Device | None) -> None:
+    def note(self, user: User, fact: RecordSet, since_ms: int, primary: Device | None) -> None:
         """What its home has noted of a copy beside its record. O(1)."""
-        user.since_ms, user.seen_ms, user.primary = since_ms, seen_ms, primary
+        user.since_ms, user.seen_ms, user.primary = since_ms, fact.last_seen_ms, primary
+        user.said_ms = since_ms + fact.said_after_ms if fact.said_after_ms else since_ms
+
+    def note_said(self, user: User) -> RecordSet | None:
+        """Something has become of the user in this turn, and the record does not show it. Returns what the log is to
+        say of that: the record again, with the same version; None = nobody has said it, or there is no record. O(1)."""
+        if user in self._by_time or not user.record.version:
+            return None
+        self._note_said(user, self._clock.wall_ms(self._ledger.now_ms))
+        return self._fact(user)
+
+    def _note_said(self, user: User, wall_ms: int) -> None:
+        """It rises with all that is said, whatever clocks show. The same time as one object where it can be."""
+        said_ms = max(wall_ms, user.said_ms + 1)
+        user.said_ms = user.since_ms if said_ms == user.since_ms else said_ms
 
     def refresh_copy(self, user: User, now_ms: int) -> None:
         """Facts about a copy were taken up: make anew what depends on them beside the record. O(faces)."""

@@ -106,6 +106,9 @@ class RecordSet(FactBase, tag=5):
     """Also of one who is online: what was told or said last, behind which the next time must not go."""
     device: str
     version: int
+    said_after_ms: int = 0
+    """On a node of a cluster: how long after `since_ms` something was last said of the user, by whomever; below 0, if
+    it was before, and time alone has made this record since."""
 
 
 class ScheduleSet(FactBase, tag=6):

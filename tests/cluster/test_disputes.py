@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from presenced.cluster.log.entries import Moved, NodeBatch, Offer, Whole, decode_batch, home_part_of
+from presenced.core.copies import NOTHING_SAID
 from presenced.core.positions import Life, carried
 from presenced.core.records import Fact, RecordSet, TextSet
 from presenced.limits import VERSION_GAP
@@ -71,7 +72,8 @@ def test_an_offer_is_made_again_to_whoever_is_the_home_when_it_is_read() -> None
     link.lose()
     town.pause()
     # Somebody who is gone has said it, and b alone has read that.
-    said: list[Fact] = [TextSet("alice", "newest", "", 0), RecordSet("alice", "offline", 1, 2, "laptop", 2**40)]
+    record = RecordSet("alice", "offline", b.wall_ms + 1, 2, "laptop", 2**40)
+    said: list[Fact] = [TextSet("alice", "newest", "", 0), record]
     b.node.apply(said, b.now_ms)
     offer(b, "alice")
     assert a.node.hand_over("alice", c.node.me)
@@ -162,7 +164,7 @@ def test_somebody_who_was_erased_stays_erased() -> None:
     b.reader._disputes.say_known("alice", home_part_of(b.node.copies, "nobody", b.now_ms))
     town.settle()
     assert {node.shown("alice").text for node in town.nodes} == {""}
-    assert [node.reader._disputes._version_of("alice") > 0 for node in (a, c)] == [False, False]
+    assert [node.reader._disputes._said_of("alice") for node in (a, c)] == [NOTHING_SAID] * 2
 
 
 def test_who_has_said_that_it_is_the_home_and_was_told_otherwise_hands_the_user_over() -> None:

@@ -63,6 +63,7 @@ class TownNode(World):
         """`disk`: what it starts from, and writes to. `key`: by which it draws; its name if there is none."""
         wall_ms = WALL_MS if disk is None else WALL_MS + town.now_ms - START_MS
         super().__init__(policy, now_ms=town.now_ms, wall_ms=wall_ms)
+        self.engine.publisher.tell_said()
         self.town = town
         self.name = name
         self.checks = False
@@ -78,7 +79,6 @@ class TownNode(World):
         self.store = OpenDisk(disk, self.engine) if disk is not None else None
         if self.store is not None:
             self.log = self.store
-            self.engine.publisher.keep_versions(True)
             self.store.restore(self.now_ms)
 
     def join(self) -> None:

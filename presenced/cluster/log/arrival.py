@@ -22,13 +22,11 @@ from presenced.cluster.log.entries import (
     all_of,
     decode_known,
     decode_parcel,
-    version_in,
 )
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import NOBODY, Member
 from presenced.cluster.log.since_join import SinceJoin
-from presenced.core.dormants import PER_SHELF
-from presenced.core.positions import uncarried
+from presenced.core.dormants import PER_SHELF, unpacked
 from presenced.core.records import Fact
 from presenced.core.told_shelves import names_of, names_on, take_shelf
 
@@ -174,19 +172,20 @@ class Arrival:
         """The own disk has said something of the user, and another node is the home, which knows this. What is newer
         here is offered, unless it says the same: a version that has lost its place in a kill seems newer than it is, as
         all have that were made before another node died. What has ended by itself since the disk was read makes nothing
-        newer: of somebody else's user this node says nothing by that."""
+        newer but where nobody has said anything since."""
         node = self._node
         own = all_of(node.copies, name, now_ms)
-        own_known = decode_known(own)
-        own_version = node.engine.publisher.kept_version(name, version_in(own_known))
-        own_version = uncarried(own_version, node.engine.positions.lives)
-        # Who was erased since the disk knew them is not brought back; and the disk may know of an erasure itself.
-        own_version = self._disputes.erased_in(name, own_known) or own_version
-        erased = self._disputes.erased_in(name, known)
-        if own_version > (erased or uncarried(version_in(known), node.lives)):
-            if self._disputes.says_other(name, own_known, known):
-                self._offers.append(Offer(name, own_version, own))
-        elif own_version < erased:
+        own_known, disputes = decode_known(own), self._disputes
+        if isinstance(own_known, bytes) and isinstance(known, bytes) and unpacked(own_known)[1] == unpacked(known)[1]:
+            # They sleep here as at home, as most do.
+            return
+        own_said = disputes.said_in(name, own_known, node.engine.positions.lives)
+        said = disputes.said_in(name, known, node.lives)
+        is_newer = own_said > said and disputes.says_other(name, own_known, known)
+        # Tokens that were refused once are refused for good, whoever has said something since.
+        if is_newer or disputes.revoked_in(name, own_known) > disputes.revoked_in(name, known):
+            self._offers.append(Offer(name, own_said.version, own, said_ms=own_said.said_ms))
+        if own_said < said and (erased := disputes.erased_in(name, known)):
             # Lists of others have the user still, also of some whom nobody else knows.
             node.copies.end_earlier_pairs(name, erased, now_ms)
         user = node.engine.users.awake(name)
@@ -244,7 +243,6 @@ class Arrival:
         """All nodes know that this one knows all users. If it is alone with that, whoever went meanwhile has left its
         users to nobody: all whom this node knows are its own."""
         nodes, mine = self._node.nodes, self._node.mine
-        self._node.engine.publisher.keep_versions(False)
         if not self.founds and all(member is mine or not member.is_ready for member in nodes):
             self.founds = True
             self._begin_to_look(Phase.ADOPTING)

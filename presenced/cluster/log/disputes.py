@@ -5,10 +5,11 @@ The last that says so in the log is the home (`Whole`), and whoever believed the
 that. A node that has yielded to the first may so be made the home by the last word, which was its own, and on its way
 by then: it hands the user over to that one.
 
-Versions of all nodes are of one scale, so that of two records the newer one holds. A node that knows a newer one than
-the home says keeps it, and offers it to the home (`Offer`), which takes it and says so to all. An offer says whom its
-node takes for the home. If that one takes the other for it, or nobody, then neither decides the user, and it becomes
-the home.
+Of two states of a user the newer one holds: that of whom something was said last, by the clocks of nodes; and if
+nothing was said since, that with the newer record: versions of all nodes are of one scale. A node that knows a newer
+state than the home says keeps it, and offers it to the home (`Offer`), which takes it and says so to all. An offer says
+whom its node takes for the home. If that one takes the other for it, or nobody, then neither decides the user, and it
+becomes the home.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from presenced.cluster.log.entries import (
 from presenced.cluster.log.memory import LogMemory
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import NOBODY, Member
-from presenced.core.copies import OF_PAIRS
-from presenced.core.positions import uncarried
-from presenced.core.records import DeviceSet, RecordSet, UserErased
+from presenced.core.copies import OF_PAIRS, Said, said_in
+from presenced.core.positions import Life, uncarried
+from presenced.core.records import DeviceSet, Fact, RecordSet, TokensRevoked, UserErased
 from presenced.wire.codec import encode
 
 
@@ -67,8 +68,8 @@ class Disputes:
         home = node.homes.of(name)
         if home is NOBODY:
             return
-        known = all_of(node.copies, name, now_ms)
-        node.batches.add(Offer(name, self._version_of(name), known, home.key, node.position, node.tag))
+        known, said = all_of(node.copies, name, now_ms), self._said_of(name)
+        node.batches.add(Offer(name, said.version, known, home.key, node.position, node.tag, said.said_ms))
 
     def note_offered(self, item: Offer, now_ms: int) -> None:
         """This node has read its own offer back. If another is the home by now, or the log has lost what the offer was
@@ -128,12 +129,11 @@ class Disputes:
         if node.nodes.registrar is node.mine:
             node.copies.decide_pairs(name, known, now_ms, says_all=False)
         is_mine = node.own(name)
+        if is_mine:
+            self._take_revocation(name, known, now_ms)
         if not is_mine and not self._is_unheard(sender, item):
             return
-        user = node.engine.users.get(name)
-        known_at, erased = self._version_of(name), node.engine.erasures.version_of(name)
-        # Without an erasure there is nothing to compare: a version from before a kill may be below 0.
-        is_newer = user is None or (max(known_at, erased) if erased else known_at) < item.version
+        is_newer = node.engine.users.get(name) is None or self._is_newer(item)
         if is_mine and not is_newer and item.to in (0, node.me):
             return
         if not is_mine:
@@ -154,6 +154,30 @@ class Disputes:
         if not is_mine:
             self._homes_changed([name], now_ms)
 
+    def _is_newer(self, item: Offer) -> bool:
+        """Whether what is offered is newer than what is known here, also than an erasure. O(1), and for one who sleeps
+        O(what is known)."""
+        said, erased = self._said_of(item.user), self._node.engine.erasures.last_of(item.user)
+        if erased is not None:
+            said = max(said, Said(erased.at_ms, erased.version))
+        # A node of an earlier version tells no time.
+        return said < Said(item.said_ms, item.version) if item.said_ms else said.version < item.version
+
+    def _take_revocation(self, name: str, known: KnownFacts, now_ms: int) -> None:
+        """Tokens that were refused once are refused for good, whatever else the offer says. O(facts)."""
+        engine, before_ms = self._node.engine, self.revoked_in(name, known)
+        user = engine.users.for_request(name) if before_ms else None
+        if user is not None and engine.revocations.refuses_before(user) < before_ms:
+            engine.moderation.revoke(now_ms, user, before_ms)
+
+    def revoked_in(self, name: str, known: KnownFacts) -> int:
+        """The moment before which the user's tokens are refused by this; 0 = there is none. O(facts)."""
+        facts = self._facts_in(name, known)
+        return next((fact.before_ms for fact in facts if isinstance(fact, TokensRevoked)), 0)
+
+    def _facts_in(self, name: str, known: KnownFacts) -> list[Fact]:
+        return self._node.engine.sleep.facts_in(name, known) if isinstance(known, bytes) else known
+
     def _is_unheard(self, sender: Member, item: Offer) -> bool:
         """Whether that node takes this one for the home, which takes that one for it, or nobody; and both still did so
         when that node said it. O(1)."""
@@ -170,10 +194,12 @@ class Disputes:
         return self._memory.tag_at(item.position) == item.tag
 
     def _is_less(self, name: str, known: KnownFacts) -> bool:
-        """Whether this node serves and knows a newer record than this. Who says that there is none has erased the user.
-        O(facts in it)."""
-        node, version = self._node, version_in(known)
-        if not node.mine.is_ready or not version or uncarried(version, node.lives) >= self._version_of(name):
+        """Whether this node serves and knows something newer than this. Who says that there is no record has erased the
+        user. O(facts in it)."""
+        node = self._node
+        if not node.mine.is_ready or not version_in(known):
+            return False
+        if self.said_in(name, known, node.lives) >= self._said_of(name):
             return False
         # The home keeps the version of a record that says the same, and would be offered it for ever.
         return self.says_other(name, decode_known(all_of(node.copies, name, node.engine.ledger.now_ms)), known)
@@ -188,18 +214,33 @@ class Disputes:
         O(facts)."""
         if version_in(known):
             return 0
-        facts = self._node.engine.sleep.facts_in(name, known) if isinstance(known, bytes) else known
-        return next((fact.version for fact in facts if isinstance(fact, UserErased)), 0)
+        return next((fact.version for fact in self._facts_in(name, known) if isinstance(fact, UserErased)), 0)
 
     def _shown_in(self, name: str, known: KnownFacts) -> list[bytes]:
-        facts = self._node.engine.sleep.facts_in(name, known) if isinstance(known, bytes) else known
         return sorted(
-            encode(msgspec.structs.replace(fact, version=0, last_seen_ms=0) if isinstance(fact, RecordSet) else fact)
-            for fact in facts
+            encode(_without_versions(fact) if isinstance(fact, RecordSet) else fact)
+            for fact in self._facts_in(name, known)
             if not isinstance(fact, (DeviceSet, *OF_PAIRS))
         )
 
-    def _version_of(self, name: str) -> int:
-        """The version of the user's record as it is known here, before a kill gave it another; 0 = none is. O(1), and
-        for one who sleeps O(what is known)."""
-        return uncarried(self._node.copies.version_of(name), self._node.lives)
+    def said_in(self, name: str, known: KnownFacts, lives: Sequence[Life]) -> Said:
+        """How new this is, by the version from before these kills. Who was erased is newer than what was known before.
+        O(facts)."""
+        facts = self._facts_in(name, known)
+        said = said_in(facts)
+        if said.version:
+            return _uncarried(said, lives)
+        erased = next((fact for fact in facts if isinstance(fact, UserErased)), None)
+        return said if erased is None else Said(erased.at_ms, erased.version)
+
+    def _said_of(self, name: str) -> Said:
+        """How new that is which is known here. O(1), and for one who sleeps O(what is known)."""
+        return _uncarried(self._node.copies.said_of(name), self._node.lives)
+
+
+def _uncarried(said: Said, lives: Sequence[Life]) -> Said:
+    return Said(said.said_ms, uncarried(said.version, lives))
+
+
+def _without_versions(fact: RecordSet) -> RecordSet:
+    return msgspec.structs.replace(fact, version=0, said_after_ms=0, last_seen_ms=0)

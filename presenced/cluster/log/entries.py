@@ -151,6 +151,9 @@ class Offer(ItemBase, tag=8):
     position: int = 0
     tag: int = 0
     """How far the node had read when it took that one for the home."""
+    said_ms: int = 0
+    """Wall time at which something was last said of the user (`core.copies.Said`), or at which they were erased; 0 =
+    the node is of an earlier version."""
 
 
 class Happened(ItemBase, tag=9):

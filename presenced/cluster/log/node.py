@@ -40,6 +40,7 @@ from presenced.cluster.log.homes import Homes
 from presenced.cluster.log.inheritance import Inheritance
 from presenced.cluster.log.node_choices import NodeChoices
 from presenced.cluster.log.nodes import NOBODY, Member, Nodes
+from presenced.cluster.log.unrecorded import SAID, unrecorded_in
 from presenced.cluster.node_keys import NodeKey
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
@@ -207,13 +208,15 @@ class Node:
 
     # --- what goes out ----------------------------------------------------------------------------------------
 
-    def add_facts(self, facts: Sequence[Fact], *, is_awaited: bool = True) -> None:
-        """This node has decided this in a turn. `is_awaited`: somebody is told once all nodes have it. O(facts)."""
+    def add_facts(self, facts: Sequence[Fact], *, is_awaited: bool = True) -> Sequence[Fact]:
+        """This node has decided this in a turn. `is_awaited`: somebody is told once all nodes have it. Returns what is
+        said behind it, here and to all. O(facts)."""
         kinds = set(map(type, facts))
         if kinds <= OF_ONE_NODE:
             # In each turn in which nothing has come but the log, it is what happened there.
-            return
-        shared = for_others(facts)
+            return ()
+        unrecorded = () if kinds.isdisjoint(SAID) else self._unrecorded(facts)
+        shared = [*for_others(facts), *unrecorded]
         if self.backlog.is_full:
             shared = self.backlog.reduced(shared, self.engine.ledger.now_ms, is_awaited=is_awaited)
         if not self.mine.is_ready:
@@ -221,7 +224,9 @@ class Node:
         if shared:
             if not kinds.isdisjoint(OF_PAIRS) and (homeless := self._homeless(shared)):
                 self.batches.add(New(homeless))
-            least = min((fact.version for fact in shared if type(fact) is RecordSet), default=None)
+            # A record that is said again was made before.
+            made = [fact.version for fact in shared if type(fact) is RecordSet and fact not in unrecorded]
+            least = min(made, default=None)
             self.batches.add(Decided(packed_facts(shared)), least=least)
             erased = [fact for fact in shared if type(fact) is UserErased] if UserErased in kinds else []
             for fact in erased:
@@ -236,6 +241,14 @@ class Node:
                     self.homes.drop(name)
                     self.home_changes.note_said(name)
                 self.batches.add(Vacant(vacant))
+        return unrecorded
+
+    def _unrecorded(self, facts: Sequence[Fact]) -> Sequence[Fact]:
+        """The records, to be said again, of users of this node of whom something was said in this turn that they do not
+        show. O(facts)."""
+        users, publisher = self.engine.users, self.engine.publisher
+        said = [users.awake(name) for name in unrecorded_in(facts) if self.homes.of(name) is self.mine]
+        return [fact for user in said if user and (fact := publisher.note_said(user))]
 
     def _homeless(self, facts: Sequence[Fact]) -> list[str]:
         """Users of whom these facts are the first that is known, as of a contact who was never here. They need a home:

@@ -52,7 +52,7 @@ class CopiedRecords(Part):
         since_ms = claim.since_ms if claim is not None and claim.since_ms == fact.since_ms else fact.since_ms
         device = primary.id if primary is not None else source.shared(fact.device)
         last_seen_ms = fact.last_seen_ms if status == "offline" else 0
-        self._publisher.note(user, since_ms, fact.last_seen_ms, primary)
+        self._publisher.note(user, fact, since_ms, primary)
         new = Record(user.name, status, shown.text, shown.emoji, since_ms, last_seen_ms, device, version)
         if version <= old.version:
             if is_same(new, old):

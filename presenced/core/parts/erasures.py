@@ -58,37 +58,41 @@ class Erasures(Part):
         """Other nodes may be away: keep who was erased. O(1)."""
         self._are_shared = True
 
-    def version_of(self, name: str) -> int:
-        """Where the version counter stood when the user was erased; 0 = that is not kept. O(1)."""
-        kept = self._kept.get(name)
-        return kept.version if kept is not None else 0
+    def last_of(self, name: str) -> UserErased | None:
+        """The last erasure of the user; None = it is not kept. O(1)."""
+        return self._kept.get(name)
 
-    def keep(self, fact: UserErased) -> None:
+    def keep(self, user: User, fact: UserErased) -> None:
         """The user was erased then, and nothing is known from before. O(1)."""
-        kept = self._kept.get(fact.user)
+        kept = self._kept.get(user.name)
         if kept is None or kept.version <= fact.version:
-            self._kept[fact.user] = replace(fact, is_kept=True, is_old=True)
+            self._kept[user.name] = replace(fact, user=user.name, is_kept=True, is_old=True)
+            # What is said of the user from now on is newer.
+            user.said_ms = max(user.said_ms, fact.at_ms)
 
     def add(self, user: User, now_ms: int) -> None:
         """Forget the user, whose links and live devices have ended. Watchers stay, and are told that nothing is known.
         O(what is known, and events kept)."""
-        version = self._ledger.version
+        version, at_ms = self._ledger.version, self._clock.wall_ms(now_ms)
+        if self._are_shared:
+            # Newer than all that was said, whatever the clock shows.
+            at_ms = max(at_ms, user.said_ms + 1)
         self._parts.erase(user, now_ms)
-        fact = UserErased(user.name, self._clock.wall_ms(now_ms), version, is_kept=self._are_shared)
+        fact = UserErased(user.name, at_ms, version, is_kept=self._are_shared)
         self._ledger.add(fact)
         if self._are_shared:
-            self.keep(fact)
+            self.keep(user, fact)
         self._begin(user.name)
 
     def apply(self, user: User, fact: UserErased, now_ms: int) -> None:
         """Another node has erased the user: the same here. Followers hear of it from that node."""
-        if fact.is_kept or self._are_shared:
-            self.keep(fact)
         self._contacts.number_from(fact.version)
         try:
             self._parts.erase(user, now_ms)
         finally:
             self._contacts.number_from(None)
+        if fact.is_kept or self._are_shared:
+            self.keep(user, fact)
         self._begin(user.name, is_told=False)
 
     def _begin(self, name: str, *, is_told: bool = True) -> None:
@@ -106,7 +110,7 @@ class Erasures(Part):
 
     def keeps(self, user: User) -> bool:
         """Whether the user was erased, and nodes that are away may not know it."""
-        return bool(self.version_of(user.name)) and not user.record.version
+        return user.name in self._kept and not user.record.version
 
     def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
         """The erasure, unless the user has come back or it is too old; then it is dropped. O(1)."""
@@ -124,10 +128,8 @@ class Erasures(Part):
 
     def _restore(self, source: Restoring, fact: UserErased) -> None:
         user = source.user(fact.user)
+        if not fact.is_old:
+            self._parts.erase(user, source.now_ms)
+            self._begin(fact.user)
         if fact.is_kept:
-            # Of who sleeps the fact has no name.
-            self.keep(replace(fact, user=user.name))
-        if fact.is_old:
-            return
-        self._parts.erase(user, source.now_ms)
-        self._begin(fact.user)
+            self.keep(user, fact)

@@ -43,6 +43,10 @@ class Revocations(Part):
     def _latest(self, user: User, before_ms: int) -> int:
         return max(before_ms, self._before_ms.get(user.name, 0))
 
+    def refuses_before(self, user: User) -> int:
+        """The moment before which the user's tokens are refused; 0 = there is none. O(1)."""
+        return self._before_ms.get(user.name, 0)
+
     def refuses(self, user_name: str, issued_ms: int) -> bool:
         """Whether a token of the user that was made at this wall time (0 = it does not say) is refused. O(1)."""
         return issued_ms < self._before_ms.get(user_name, 0)

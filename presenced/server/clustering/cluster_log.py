@@ -50,7 +50,9 @@ class ClusterLog:
         foreign = node.disk_debts.take_facts()
         if facts:
             # Acks of an engine that is away for long are waited for no longer (`take_late`).
-            node.add_facts(facts, is_awaited=bool(acks) and not self._acks_by_disk and not self._is_busy())
+            is_awaited = bool(acks) and not self._acks_by_disk and not self._is_busy()
+            unrecorded = node.add_facts(facts, is_awaited=is_awaited)
+            facts = [*facts, *unrecorded] if unrecorded else facts
             if not node.mine.is_ready:
                 facts = saved_early(facts, node.homes, node.mine)
         if foreign or facts:
