@@ -28,6 +28,7 @@ from presenced.core.part import Jump, Part, Restoring, Start, TakeUp
 from presenced.core.policy import Policy
 from presenced.core.positions import Life, carried
 from presenced.core.records import Fact, RecordSet
+from presenced.core.said_times import SaidTimes
 from presenced.core.spacing import Spacing
 from presenced.wire.codec import encoded_list
 from presenced.wire.messages import Record, Status
@@ -68,6 +69,7 @@ class Publisher(Part):
         self._outboxes = outboxes
         self.departures = Departures()
         self.face_records = FaceRecords(policy, ledger, clock)
+        self.said = SaidTimes()
         self._departed: Callable[[User, int], object] | None = None
         self._crossed: Callable[[int, User], object] | None = None
         self._dirty: list[User] = []
@@ -79,13 +81,6 @@ class Publisher(Part):
         """Dirty users who were reported to have been seen."""
         self._outdated: dict[User, bool] = {}
         """Dirty users whose record shows other times since the clock was set."""
-        self._tells_said = False
-        """Facts of records say when something was last said of their users."""
-        self._is_ticking = False
-        self._ticked: dict[User, None] = {}
-        """Dirty users of whom nobody has said anything: time alone has made their records out of date."""
-        self._by_time: dict[User, None] = {}
-        """The same of those who were refreshed since."""
         self._released: list[User] = []
         """Users whose spacing is over, and of whom there may be more to tell than their record."""
 
@@ -100,10 +95,10 @@ class Publisher(Part):
         if not user.dirty:
             user.dirty = True
             self._dirty.append(user)
-            if self._by_time:
-                self._by_time.pop(user, None)
-        elif self._ticked and not self._is_ticking:
-            self._ticked.pop(user, None)
+            if self.said.are_told:
+                self.said.note_dirty(user, is_again=False)
+        elif self.said.are_told:
+            self.said.note_dirty(user, is_again=True)
 
     def uncount(self, device: Device, reason: str) -> None:
         """A device that made its user available does not any longer, for a reason as in an event of `offline`."""
@@ -127,20 +122,14 @@ class Publisher(Part):
             self._outdated[user] = True
             self.mark_dirty(user)
 
-    def tell_said(self) -> None:
-        """Facts of records say from now on when something was last said of their users. O(1)."""
-        self._tells_said = True
-
     def begin_tick(self) -> int:
         """Time alone makes records out of date until `end_tick`, which takes what this returns. O(1)."""
-        self._is_ticking = True
+        self.said.begin_tick()
         return len(self._dirty)
 
     def end_tick(self, first: int) -> None:
         """That is over. O(records that are out of date by it), on a node of a cluster."""
-        self._is_ticking = False
-        if self._tells_said and len(self._dirty) > first:
-            self._ticked |= dict.fromkeys(self._dirty[first:])
+        self.said.end_tick(self._dirty[first:])
 
     @property
     def has_dirty(self) -> bool:
@@ -157,8 +146,8 @@ class Publisher(Part):
 
     def refresh_all(self, now_ms: int) -> None:
         """Refresh every dirty user. O(dirty)."""
-        if self._ticked or self._by_time:
-            self._by_time, self._ticked = self._ticked, {}
+        if self.said.are_told:
+            self.said.begin_refresh()
         if self._farewells:
             self._record_farewells(now_ms)
         if self._dirty:
@@ -172,8 +161,8 @@ class Publisher(Part):
         if not user.dirty:
             return
         user.dirty = False
-        if self._ticked and self._ticked.pop(user, self) is None:
-            self._by_time[user] = None
+        if self.said.are_told:
+            self.said.note_refreshed(user)
         self._refresh_record(user, now_ms)
         if user.faces is not None:
             self._refresh_faces(user, now_ms)
@@ -226,8 +215,8 @@ class Publisher(Part):
         version = self._ledger.next_version(max(old.version, self.face_records.floor(user)))
         user.record = Record(user.name, status, text, emoji, since_ms, last_seen_ms, device, version)
         user.encoded, user.digest = None, UNMADE
-        if self._tells_said and user not in self._by_time:
-            self._note_said(user, wall_ms)
+        if self.said.are_told:
+            self.said.note_said(user, wall_ms)
         if self._record is not None:
             self._record(old, user.record, reason if status == "offline" else "", wall_ms)
         # Right behind what was recorded of it: the log must not end between the two.
@@ -275,7 +264,7 @@ class Publisher(Part):
         since_ms, seen_ms = user.since_ms, user.seen_ms
         if self._clock.back_ms:
             since_ms, seen_ms = record.since_ms, record.last_seen_ms or seen_ms
-        after_ms = user.said_ms - since_ms if self._tells_said else 0
+        after_ms = self.said.after_ms(user, since_ms)
         return RecordSet(user.name, record.status, since_ms, seen_ms, record.device, record.version, after_ms)
 
     def erase(self, user: User, now_ms: int) -> None:
@@ -327,8 +316,7 @@ class Publisher(Part):
         # The same number as one object: a time takes 32 bytes.
         since_ms = claim.since_ms if claim is not None and claim.since_ms == fact.since_ms else fact.since_ms
         user.since_ms, user.seen_ms = since_ms, fact.last_seen_ms
-        if self._tells_said:
-            user.said_ms = since_ms + fact.said_after_ms if fact.said_after_ms else since_ms
+        self.said.take(user, since_ms, fact.said_after_ms)
         self.shows_other_times |= since_ms > wall_ms or (fact.status == "offline" and fact.last_seen_ms > wall_ms)
         user.record = Record(
             user.name,
@@ -344,7 +332,7 @@ class Publisher(Part):
     def share(self) -> None:
         """Other nodes show the same records from now on, with the times that they have there. O(1)."""
         self._is_shared = True
-        self.tell_said()
+        self.said.tell()
 
     def carry_versions(self, users: Sequence[User], life: Life) -> None:
         """A kill has ended this life: give its records versions of the next one. O(users)."""
@@ -410,20 +398,13 @@ class Publisher(Part):
     def note(self, user: User, fact: RecordSet, since_ms: int, primary: Device | None) -> None:
         """What its home has noted of a copy beside its record. O(1)."""
         user.since_ms, user.seen_ms, user.primary = since_ms, fact.last_seen_ms, primary
-        user.said_ms = since_ms + fact.said_after_ms if fact.said_after_ms else since_ms
+        self.said.take(user, since_ms, fact.said_after_ms)
 
     def note_said(self, user: User) -> RecordSet | None:
         """Something has become of the user in this turn, and the record does not show it. Returns what the log is to
         say of that: the record again, with the same version; None = nobody has said it, or there is no record. O(1)."""
-        if user in self._by_time or not user.record.version:
-            return None
-        self._note_said(user, self._clock.wall_ms(self._ledger.now_ms))
-        return self._fact(user)
-
-    def _note_said(self, user: User, wall_ms: int) -> None:
-        """It rises with all that is said, whatever clocks show. The same time as one object where it can be."""
-        said_ms = max(wall_ms, user.said_ms + 1)
-        user.said_ms = user.since_ms if said_ms == user.since_ms else said_ms
+        is_said = bool(user.record.version) and self.said.note_said(user, self._clock.wall_ms(self._ledger.now_ms))
+        return self._fact(user) if is_said else None
 
     def refresh_copy(self, user: User, now_ms: int) -> None:
         """Facts about a copy were taken up: make anew what depends on them beside the record. O(faces)."""

@@ -113,7 +113,7 @@ class Lifecycle:
                 # Nobody is offline for what the own disk says of a time in which clients were at other nodes, or in
                 # which none could start: what the others know is heard first.
                 self._engine.leases.be_patient(EVER_MS)
-                self._engine.publisher.tell_said()
+                self._engine.publisher.said.tell()
             if self._active.settings.data_dir:
                 await self._open_data_dir()
             elif self._active.settings.storage_url:

@@ -501,7 +501,7 @@ def test_what_a_disk_knows_newer_is_offered_though_some_of_it_has_ended_by_itsel
     late.engine.ledger.raise_version(10_000_000, late.now_ms)
     link.set_status("online", text="newest")
     late.open("app", role="service").claim("alice", "call", "call", "dnd", 5_000)
-    late.engine.publisher.tell_said()
+    late.engine.publisher.said.tell()
     late.advance(6_000)
     a.advance(6_000)
     town.now_ms = a.now_ms = late.now_ms

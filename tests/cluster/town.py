@@ -63,7 +63,7 @@ class TownNode(World):
         """`disk`: what it starts from, and writes to. `key`: by which it draws; its name if there is none."""
         wall_ms = WALL_MS if disk is None else WALL_MS + town.now_ms - START_MS
         super().__init__(policy, now_ms=town.now_ms, wall_ms=wall_ms)
-        self.engine.publisher.tell_said()
+        self.engine.publisher.said.tell()
         self.town = town
         self.name = name
         self.checks = False
