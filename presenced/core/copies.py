@@ -64,7 +64,7 @@ SLICE_USERS: Final = 500
 STRINGS_MAX: Final = 100_000
 
 
-class Said(NamedTuple):
+class Newness(NamedTuple):
     """How new a state of a user is. Of two the greater one is newer."""
 
     said_ms: int
@@ -73,7 +73,7 @@ class Said(NamedTuple):
     """Of the record, which time alone may have made since; 0 = there is none."""
 
 
-NOTHING_SAID: Final = Said(0, 0)
+NOTHING_KNOWN: Final = Newness(0, 0)
 
 
 class Copies(Restoring):
@@ -393,14 +393,14 @@ class Copies(Restoring):
         user = self._users.awake(name)
         return self.engine.parts.facts_asleep(user, now_ms, 0) if user is not None else []
 
-    def said_of(self, name: str) -> Said:
+    def newness_of(self, name: str) -> Newness:
         """When something was last said of the user, and the version of their record. Who sleeps sleeps on. O(1), or
         O(what is kept)."""
         packed = self._users.dormants.peek(name)
         if packed is not None:
-            return said_in(self.engine.sleep.facts_in(name, packed))
+            return newness_in(self.engine.sleep.facts_in(name, packed))
         user = self._users.awake(name)
-        return Said(user.said_ms, user.record.version) if user is not None and user.record.version else NOTHING_SAID
+        return Newness(user.said_ms, user.record.version) if user is not None and user.record.version else NOTHING_KNOWN
 
     def home_facts_of(self, name: str, now_ms: int) -> bytes | list[Fact]:
         """The same without what is decided between users, which all nodes know from whoever decides it."""
@@ -450,12 +450,12 @@ def tells_pairs(known: bytes | Sequence[Fact]) -> bool:
     return any(isinstance(fact, OF_PAIRS) for fact in known)
 
 
-def said_in(facts: Sequence[Fact]) -> Said:
+def newness_in(facts: Sequence[Fact]) -> Newness:
     """The same by these facts of a user. O(facts)."""
     for fact in facts:
         if isinstance(fact, RecordSet):
-            return Said(fact.since_ms + fact.said_after_ms, fact.version)
-    return NOTHING_SAID
+            return Newness(fact.since_ms + fact.said_after_ms, fact.version)
+    return NOTHING_KNOWN
 
 
 def _share(name: str, spread_ms: int) -> int:

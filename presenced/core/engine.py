@@ -130,7 +130,7 @@ class Engine:
         self.events = Events(policy, ledger, clock, publisher, outboxes, self.obligations, self.followers, now_ms)
         self.contacts = Contacts(self.users, ledger, publisher, ContactNews(self.permissions, self.events, outboxes))
         self.privacy = PrivacySettings(policy, self.users, self.showings, ledger, self.permissions, self.contacts)
-        self.erasures = Erasures(parts, ledger, clock, self.events, self.contacts)
+        self.erasures = Erasures(parts, ledger, clock, self.events, self.contacts, publisher.said)
         self.holders = Holders(outboxes, self.obligations)
         self.revocations = Revocations(ledger, clock)
         self.releases = Releases((self.leases, self.watches, self.channels, self.awaits))
@@ -263,9 +263,7 @@ class Engine:
         No record is made before all that has ended of a user is applied: what ends together is one change.
         """
         self.ledger.reach(now_ms)
-        first = self.publisher.begin_tick()
-        self.parts.tick(now_ms)
-        self.publisher.end_tick(first)
+        self.publisher.said.let_pass(self.parts.tick, now_ms)
 
     def catch_up(self, now_ms: int) -> None:
         """Apply all that is due by now, however much: for a start, before anybody can ask."""

@@ -69,7 +69,7 @@ class Publisher(Part):
         self._outboxes = outboxes
         self.departures = Departures()
         self.face_records = FaceRecords(policy, ledger, clock)
-        self.said = SaidTimes()
+        self.said = SaidTimes(lambda: self._dirty)
         self._departed: Callable[[User, int], object] | None = None
         self._crossed: Callable[[int, User], object] | None = None
         self._dirty: list[User] = []
@@ -121,15 +121,6 @@ class Publisher(Part):
         if record.version and not (is_right and record.since_ms == clock.shown_ms(user.since_ms, wall_ms)):
             self._outdated[user] = True
             self.mark_dirty(user)
-
-    def begin_tick(self) -> int:
-        """Time alone makes records out of date until `end_tick`, which takes what this returns. O(1)."""
-        self.said.begin_tick()
-        return len(self._dirty)
-
-    def end_tick(self, first: int) -> None:
-        """That is over. O(records that are out of date by it), on a node of a cluster."""
-        self.said.end_tick(self._dirty[first:])
 
     @property
     def has_dirty(self) -> bool:
@@ -276,7 +267,8 @@ class Publisher(Part):
         self._outdated.pop(user, None)
         self.spacing.forget(user)
         user.record, user.encoded, user.digest, user.primary = unknown_record(user.name), None, UNMADE, None
-        user.said_ms = user.since_ms = user.seen_ms = 0
+        user.since_ms = user.seen_ms = 0
+        self.said.forget(user)
         user.dirty = False
         # Whoever comes back within the millisecond must not get a version that stood for something else.
         self._ledger.raise_version(old.version + 1, now_ms)
@@ -351,9 +343,7 @@ class Publisher(Part):
         """All is read that is known of the user: the same for one. O(devices and claims)."""
         user.primary = user.devices.get(user.record.device)
         if not user.is_copy and self._differs(user):
-            first = self.begin_tick()
-            self.mark_dirty(user)
-            self.end_tick(first)
+            self.said.let_pass(self.mark_dirty, user)
         elif not user.record.version:
             self.blank.append(user)
 

@@ -1,18 +1,23 @@
 """When something was last said of each user, by whomever: what somebody has said, told from what time alone makes of a
-user, such as the end of a grace. Nodes of a cluster compare by it what they know (`copies.Said`).
+user, such as the end of a grace. Nodes of a cluster compare by it what they know (`copies.Newness`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import TypeVar
 
 from presenced.core.model import User
+
+_T = TypeVar("_T")
 
 
 class SaidTimes:
     """Keeps `User.said_ms` for one engine, by which of its users were found out of date by a tick."""
 
-    def __init__(self) -> None:
+    def __init__(self, dirty: Callable[[], list[User]]) -> None:
+        """`dirty` gives those whose records are to be made anew, the latest last."""
+        self._dirty = dirty
         self.are_told = False
         """Facts of records say when something was last said."""
         self._is_ticking = False
@@ -27,15 +32,16 @@ class SaidTimes:
 
     # --- what makes records out of date -----------------------------------------------------------------------
 
-    def begin_tick(self) -> None:
-        """Until `end_tick` time alone makes records out of date. O(1)."""
-        self._is_ticking = True
-
-    def end_tick(self, dirty: Sequence[User]) -> None:
-        """That is over, and these are dirty by it. O(these), on a node of a cluster."""
+    def let_pass(self, change: Callable[[_T], object], what: _T) -> None:
+        """Call this: whom it makes dirty nobody has said anything of. O(these), on a node of a cluster, and what the
+        call costs."""
+        if not self.are_told:
+            change(what)
+            return
+        first, self._is_ticking = len(self._dirty()), True
+        change(what)
         self._is_ticking = False
-        if self.are_told and dirty:
-            self._ticked |= dict.fromkeys(dirty)
+        self._ticked |= dict.fromkeys(self._dirty()[first:])
 
     def note_dirty(self, user: User, *, is_again: bool) -> None:
         """The user is dirty; `is_again`: as they were before. O(1)."""
@@ -64,6 +70,14 @@ class SaidTimes:
         # The same time as one object: it takes 32 bytes.
         user.said_ms = user.since_ms if said_ms == user.since_ms else said_ms
         return True
+
+    def note_erased(self, user: User, at_ms: int) -> None:
+        """The user was erased at this wall time: what is said of them from now on is newer. O(1)."""
+        user.said_ms = max(user.said_ms, at_ms)
+
+    def forget(self, user: User) -> None:
+        """Nothing was ever said of the user. O(1)."""
+        user.said_ms = 0
 
     def take(self, user: User, since_ms: int, after_ms: int) -> None:
         """What a fact says of it (`RecordSet.said_after_ms`). O(1)."""

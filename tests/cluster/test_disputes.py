@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from presenced.cluster.log.entries import Moved, NodeBatch, Offer, Whole, decode_batch, home_part_of
-from presenced.core.copies import NOTHING_SAID
+from presenced.core.copies import NOTHING_KNOWN
 from presenced.core.positions import Life, carried
 from presenced.core.records import Fact, RecordSet, TextSet
 from presenced.limits import VERSION_GAP
@@ -164,7 +164,7 @@ def test_somebody_who_was_erased_stays_erased() -> None:
     b.reader._disputes.say_known("alice", home_part_of(b.node.copies, "nobody", b.now_ms))
     town.settle()
     assert {node.shown("alice").text for node in town.nodes} == {""}
-    assert [node.reader._disputes._said_of("alice") for node in (a, c)] == [NOTHING_SAID] * 2
+    assert [node.reader._disputes._newness_of("alice") for node in (a, c)] == [NOTHING_KNOWN] * 2
 
 
 def test_who_has_said_that_it_is_the_home_and_was_told_otherwise_hands_the_user_over() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from presenced.wire.messages import ContactEntry, Done, Erase, SetContact, SetContacts, SetStatus, Subscribe
 from tests.cluster.lives import relations
-from tests.cluster.town import Town, TownNode
+from tests.cluster.town import Town, TownNode, left
 from tests.cluster.town_disk import TownDisk
 from tests.core.world import World
 
@@ -23,14 +23,6 @@ def town_with_a_disk() -> tuple[Town, TownDisk]:
     app.say(SetContacts(app.next_id(), "bob", [ContactEntry("alice", "both")]))
     assert c.shown("alice").text == "secret"
     return town, left(town, c)
-
-
-def left(town: Town, node: TownNode) -> TownDisk:
-    """What a node leaves that ends in order."""
-    town.leave(node)
-    assert node.store is not None
-    node.store.snap(node.now_ms)
-    return node.store.leave(town.now_ms, is_clean=True)
 
 
 def erase(node: TownNode) -> None:

@@ -379,6 +379,14 @@ class Town:
         self.settle()
 
 
+def left(town: Town, node: TownNode) -> TownDisk:
+    """What a node leaves that ends in order."""
+    town.leave(node)
+    assert node.store is not None
+    node.store.snap(node.now_ms)
+    return node.store.leave(town.now_ms, is_clean=True)
+
+
 def agreed(town: Town, names: list[str]) -> None:
     """All nodes name one home of each user, which believes it, and tell the same."""
     for name in names:

@@ -75,6 +75,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "channels": ("core.parts.channels", "core.parts.device_facts", "client.service_devices"),
     "record": ("core.publisher", "core.face_records"),
     "seen_ms": ("core.publisher",),
+    "said_ms": ("core.said_times",),
     "since_ms": ("core.publisher", "core.parts.claims", "client.protocol.session"),
     "encoded": ("core.publisher", "core.face_records"),
     "digest": ("core.publisher", "core.face_records"),

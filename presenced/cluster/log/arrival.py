@@ -179,8 +179,8 @@ class Arrival:
         if isinstance(own_known, bytes) and isinstance(known, bytes) and unpacked(own_known)[1] == unpacked(known)[1]:
             # They sleep here as at home, as most do.
             return
-        own_said = disputes.said_in(name, own_known, node.engine.positions.lives)
-        said = disputes.said_in(name, known, node.lives)
+        own_said = disputes.newness_in(name, own_known, node.engine.positions.lives)
+        said = disputes.newness_in(name, known, node.lives)
         is_newer = own_said > said and disputes.says_other(name, own_known, known)
         # Tokens that were refused once are refused for good, whoever has said something since.
         if is_newer or disputes.revoked_in(name, own_known) > disputes.revoked_in(name, known):

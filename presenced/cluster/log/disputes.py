@@ -33,7 +33,7 @@ from presenced.cluster.log.entries import (
 from presenced.cluster.log.memory import LogMemory
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import NOBODY, Member
-from presenced.core.copies import OF_PAIRS, Said, said_in
+from presenced.core.copies import OF_PAIRS, Newness, newness_in
 from presenced.core.positions import Life, uncarried
 from presenced.core.records import DeviceSet, Fact, RecordSet, TokensRevoked, UserErased
 from presenced.wire.codec import encode
@@ -68,7 +68,7 @@ class Disputes:
         home = node.homes.of(name)
         if home is NOBODY:
             return
-        known, said = all_of(node.copies, name, now_ms), self._said_of(name)
+        known, said = all_of(node.copies, name, now_ms), self._newness_of(name)
         node.batches.add(Offer(name, said.version, known, home.key, node.position, node.tag, said.said_ms))
 
     def note_offered(self, item: Offer, now_ms: int) -> None:
@@ -157,11 +157,11 @@ class Disputes:
     def _is_newer(self, item: Offer) -> bool:
         """Whether what is offered is newer than what is known here, also than an erasure. O(1), and for one who sleeps
         O(what is known)."""
-        said, erased = self._said_of(item.user), self._node.engine.erasures.last_of(item.user)
+        said, erased = self._newness_of(item.user), self._node.engine.erasures.last_of(item.user)
         if erased is not None:
-            said = max(said, Said(erased.at_ms, erased.version))
+            said = max(said, Newness(erased.at_ms, erased.version))
         # A node of an earlier version tells no time.
-        return said < Said(item.said_ms, item.version) if item.said_ms else said.version < item.version
+        return said < Newness(item.said_ms, item.version) if item.said_ms else said.version < item.version
 
     def _take_revocation(self, name: str, known: KnownFacts, now_ms: int) -> None:
         """Tokens that were refused once are refused for good, whatever else the offer says. O(facts)."""
@@ -199,7 +199,7 @@ class Disputes:
         node = self._node
         if not node.mine.is_ready or not version_in(known):
             return False
-        if self.said_in(name, known, node.lives) >= self._said_of(name):
+        if self.newness_in(name, known, node.lives) >= self._newness_of(name):
             return False
         # The home keeps the version of a record that says the same, and would be offered it for ever.
         return self.says_other(name, decode_known(all_of(node.copies, name, node.engine.ledger.now_ms)), known)
@@ -223,23 +223,23 @@ class Disputes:
             if not isinstance(fact, (DeviceSet, *OF_PAIRS))
         )
 
-    def said_in(self, name: str, known: KnownFacts, lives: Sequence[Life]) -> Said:
+    def newness_in(self, name: str, known: KnownFacts, lives: Sequence[Life]) -> Newness:
         """How new this is, by the version from before these kills. Who was erased is newer than what was known before.
         O(facts)."""
         facts = self._facts_in(name, known)
-        said = said_in(facts)
+        said = newness_in(facts)
         if said.version:
             return _uncarried(said, lives)
         erased = next((fact for fact in facts if isinstance(fact, UserErased)), None)
-        return said if erased is None else Said(erased.at_ms, erased.version)
+        return said if erased is None else Newness(erased.at_ms, erased.version)
 
-    def _said_of(self, name: str) -> Said:
+    def _newness_of(self, name: str) -> Newness:
         """How new that is which is known here. O(1), and for one who sleeps O(what is known)."""
-        return _uncarried(self._node.copies.said_of(name), self._node.lives)
+        return _uncarried(self._node.copies.newness_of(name), self._node.lives)
 
 
-def _uncarried(said: Said, lives: Sequence[Life]) -> Said:
-    return Said(said.said_ms, uncarried(said.version, lives))
+def _uncarried(said: Newness, lives: Sequence[Life]) -> Newness:
+    return Newness(said.said_ms, uncarried(said.version, lives))
 
 
 def _without_versions(fact: RecordSet) -> RecordSet:

@@ -152,7 +152,7 @@ class Offer(ItemBase, tag=8):
     tag: int = 0
     """How far the node had read when it took that one for the home."""
     said_ms: int = 0
-    """Wall time at which something was last said of the user (`core.copies.Said`), or at which they were erased; 0 =
+    """Wall time at which something was last said of the user (`core.copies.Newness`), or at which they were erased; 0 =
     the node is of an earlier version."""
 
 

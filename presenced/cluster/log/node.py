@@ -40,7 +40,7 @@ from presenced.cluster.log.homes import Homes
 from presenced.cluster.log.inheritance import Inheritance
 from presenced.cluster.log.node_choices import NodeChoices
 from presenced.cluster.log.nodes import NOBODY, Member, Nodes
-from presenced.cluster.log.unrecorded import SAID, unrecorded_in
+from presenced.cluster.log.unrecorded_changes import SAID, unrecorded_in
 from presenced.cluster.node_keys import NodeKey
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine

@@ -24,6 +24,7 @@ from presenced.core.part import Part, Parts, Restoring, TakeUp
 from presenced.core.parts.contacts import Contacts
 from presenced.core.parts.events import Events
 from presenced.core.records import Fact, UserErased
+from presenced.core.said_times import SaidTimes
 from presenced.limits import REVOCATION_KEPT_MS
 
 
@@ -40,7 +41,9 @@ class Erasure(NamedTuple):
 class Erasures(Part):
     """Owns the erasures of which the disk may still hold a trace."""
 
-    def __init__(self, parts: Parts, ledger: Ledger, clock: Clock, events: Events, contacts: Contacts) -> None:
+    def __init__(
+        self, parts: Parts, ledger: Ledger, clock: Clock, events: Events, contacts: Contacts, said: SaidTimes
+    ) -> None:
         self.latest = 0
         """The number of the newest."""
         self.pending: deque[Erasure] = deque()
@@ -50,6 +53,7 @@ class Erasures(Part):
         self._clock = clock
         self._events = events
         self._contacts = contacts
+        self._said = said
         self._kept: dict[str, UserErased] = {}
         """The last erasures of users of whom nothing was said since, by name."""
         self._are_shared = False
@@ -67,8 +71,7 @@ class Erasures(Part):
         kept = self._kept.get(user.name)
         if kept is None or kept.version <= fact.version:
             self._kept[user.name] = replace(fact, user=user.name, is_kept=True, is_old=True)
-            # What is said of the user from now on is newer.
-            user.said_ms = max(user.said_ms, fact.at_ms)
+            self._said.note_erased(user, fact.at_ms)
 
     def add(self, user: User, now_ms: int) -> None:
         """Forget the user, whose links and live devices have ended. Watchers stay, and are told that nothing is known.

@@ -11,8 +11,7 @@ from presenced.core.records import DeviceSet, Fact, RecordSet, TokensRevoked
 from presenced.wire.codec import encode
 from presenced.wire.messages import AddActivity, AddClaim, Done, EndClaim, Revoke, SetSchedule, SetStatus, Window
 from tests.cluster.client import Client
-from tests.cluster.test_erased_elsewhere import left
-from tests.cluster.town import Town, TownNode
+from tests.cluster.town import Town, TownNode, left
 from tests.cluster.town_disk import TownDisk
 
 LATER_MS = 600_000
