@@ -77,8 +77,10 @@ class Twin:
         is_known = seen_n > len(self.log) - 128 or seen_n >= self.first_n
         if seen_n > len(self.log) or (is_known and self.log[seen_n - 1].tag != seen_tag):
             raise self.rewound()
-        if self.incarnation_of(node) != incarnation:
-            raise Fenced(self.incarnation_of(node))
+        living = self.incarnation_of(node)
+        if living != incarnation:
+            # An earlier life of the name is no other daemon: the log has lost the beginning of this one.
+            raise Fenced(living if living > incarnation else 0)
         if not is_known:
             raise self.rewound()
 
