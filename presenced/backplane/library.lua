@@ -175,7 +175,7 @@ local function denied(keys)
   return denial({
     { 'TIME' }, { 'HMGET', state, 'x' }, { 'HSET', state, 'x', 'x' }, { 'HDEL', state, 'x' }, { 'HDEL', nodes, 'x' },
     { 'HGETALL', nodes }, { 'XADD', log, '*', 'x', 'x' }, { 'XRANGE', log, '-', '+' }, { 'XLEN', log },
-    { 'XTRIM', log, 'MINID', '1' },
+    { 'XTRIM', log, 'MINID', '1' }, { 'XREVRANGE', log, '+', '-' },
   })
 end
 
@@ -188,11 +188,12 @@ local function denied_to_begin(keys)
   })
 end
 
--- Whether the keys are of one piece: the log has all that was not dropped, and these nodes are among those that live.
--- Somebody may have deleted one of the keys.
+-- Whether the keys are of one piece: the log has all that was not dropped and nothing else, and these nodes are among
+-- those that live. Somebody may have deleted one of the keys, or written to the log.
 local function is_whole(keys, log, names)
-  local first = first_of(keys)
+  local first, last = first_of(keys), redis.call('XREVRANGE', keys[2], '+', '-', 'COUNT', 1)[1]
   if not first or (bytes_before(first) or log.bytes) > log.dropped then return false end
+  if last[1] ~= id_of(log.n, log.tag) then return false end
   local nodes, known = redis.call('HGETALL', keys[3]), {}
   for i = 1, #nodes, 2 do known[nodes[i]] = true end
   for _, name in ipairs(names) do
@@ -326,11 +327,13 @@ local function leave(keys, args)
 end
 
 -- An append looks at the right to its second step alone, 1 us, and costs 0.2 us more, so that a refused first step is
--- named.
+-- named. That step also fails where somebody else has written to the log.
 local function append_or_why(keys, args)
   local is_done, reply = pcall(append, keys, args)
   if is_done then return reply end
-  return denied(keys) or redis.error_reply(type(reply) == 'table' and reply.err or reply)
+  local why = type(reply) == 'table' and reply.err or reply
+  if string.find(why, 'equal or smaller', 1, true) then return denied_to_begin(keys) or forgotten(keys) end
+  return denied(keys) or redis.error_reply(why)
 end
 
 redis.register_function('presenced_VERSION_join', join)

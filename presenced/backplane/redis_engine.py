@@ -145,7 +145,11 @@ class RedisBackplane:
         if not reply:
             return []
         found = reply[0][1]
-        entries = [_entry(*one) for one in found]
+        try:
+            entries = [_entry(*one) for one in found]
+        except (IndexError, KeyError, ValueError):
+            # Somebody else has written there. What becomes of such a log the next renewal says.
+            raise await self._rewound() from None
         if entries[0].n != after_n + 1 or not self._follows(after_n, found[0][1][1]):
             raise await self._rewound()
         self._read = found[-1][0]

@@ -18,7 +18,7 @@ from typing import TypeVar
 import pytest
 
 from presenced.backplane.access import EngineAccess
-from presenced.backplane.errors import Emptied, Fenced, Refused, Unreachable
+from presenced.backplane.errors import Emptied, Fenced, Refused, Rewound, Unreachable
 from presenced.backplane.library import ACL_LINE, COMMANDS, keys_of
 from presenced.backplane.opener import open_backplane
 from presenced.backplane.port import Joined
@@ -29,7 +29,7 @@ from tests.support.engines import RedisServer, free_port, redis_server
 from tests.support.until import PATIENCE_S
 
 OTHERS = {
-    *("+get", "+set", "+xread", "+xrevrange", "+wait", "+select"),
+    *("+get", "+set", "+xread", "+wait", "+select"),
     *("+hget", "+rpush", "+llen", "+lrange"),
 }
 """What a join does not need."""
@@ -223,6 +223,30 @@ async def test_a_log_of_which_a_key_was_deleted_is_one_that_was_emptied(start: S
     assert len((await joined(new, "c")).nodes) == 3
     await node.renew(again.n, again.tag)
     for backplane in (node, other, new):
+        await backplane.close()
+
+
+@pytest.mark.parametrize("fields", [("h", "x", "d", "y"), ("mine", "1")])
+@pytest.mark.parametrize("behind_ms", [0, 10**12])
+async def test_a_log_to_which_somebody_else_has_written_is_one_that_was_emptied(
+    start: StartRedis, fields: tuple[str, ...], behind_ms: int
+) -> None:
+    redis = start()
+    node, other = opened(redis.access), opened(redis.access)
+    one = await joined(node)
+    two = await joined(other, "b")
+    n = two.n + 1 + behind_ms
+    redis.send("XADD", LOG, f"{n}-18446744073709551615", *fields)
+    with pytest.raises(Rewound):
+        await other.read(two.n)
+    with pytest.raises(Emptied):
+        await node.append(0, two.n, two.tag, b"")
+    again = await node.join("a", 2, one.incarnation, one.epoch, b"")
+    redis.send("XADD", LOG, f"{n}-18446744073709551615", *fields)
+    with pytest.raises(Emptied):
+        await node.renew(again.n, again.tag)
+    await other.join("b", 2, two.incarnation, one.epoch, b"")
+    for backplane in (node, other):
         await backplane.close()
 
 
