@@ -119,8 +119,12 @@ class Publisher(Part):
         wall_ms = clock.wall_ms(now_ms)
         is_right = not record.last_seen_ms or record.last_seen_ms == clock.shown_ms(user.seen_ms, wall_ms)
         if record.version and not (is_right and record.since_ms == clock.shown_ms(user.since_ms, wall_ms)):
-            self._outdated[user] = True
-            self.mark_dirty(user)
+            self.mark_outdated(user)
+
+    def mark_outdated(self, user: User) -> None:
+        """Make the record anew, with a version of its own, though nobody has said anything of the user. O(1)."""
+        self._outdated[user] = True
+        self.said.let_pass(self.mark_dirty, user)
 
     @property
     def has_dirty(self) -> bool:
@@ -477,10 +481,8 @@ class Publisher(Part):
 
     def untold(self) -> list[User | Face]:
         """The users, and faces of users, of whose last change some watchers are told later. O(these)."""
-        waiting, wide = self.spacing.waiting, self._outboxes.wide.under_way
-        if not waiting and not wide:
-            return []
-        return [*(one for one in waiting if one.push_waits), *wide]
+        wide = self._outboxes.wide.under_way
+        return [*(one for one in self.spacing.waiting if one.push_waits), *wide]
 
     def take_own_dirty(self) -> list[User]:
         """The users since the last call whose own state may have changed."""
@@ -489,8 +491,6 @@ class Publisher(Part):
 
     def take_awaited(self) -> list[User]:
         """The users since the last call whom somebody awaits and of whom something may have changed."""
-        if not self._awaited:
-            return self._awaited
         awaited, self._awaited = self._awaited, []
         return awaited
 

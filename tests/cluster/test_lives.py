@@ -13,7 +13,7 @@ LIVES = 16
 FOUND = [
     *[("stills", 44), ("disks", 48), ("cut", 81), ("cut", 85), ("cut", 6024)],
     *[("torn", 5038), ("founders", 7014), ("all", 7020), ("mortal", 8001)],
-    *[("torn", 92000), ("stills", 92022), ("torn", 94016)],
+    *[("torn", 92000), ("stills", 92022), ("torn", 94016), ("torn", 9916)],
 ]
 """Lives in which nodes once disagreed, or sent a request to and fro for ever, or that could not go on."""
 

@@ -141,6 +141,12 @@ class LostEntries:
                 # Of pairs others take from this node nothing but what it decides.
                 self._node.copies.tell_pairs(name, now_ms)
             if self._node.own(name):
+                user = self._node.engine.users.get(name) if is_witness else None
+                if user is not None and user.record.version:
+                    # What this node has decided since has come to others who had not read what was lost: they show
+                    # something else under its version.
+                    self._node.engine.publisher.mark_outdated(user)
+                    self._node.engine.publisher.refresh(user, now_ms)
                 # As a witness of pairs, too: the node that decided them may be the one that is gone.
                 part = all_of if is_witness else home_part_of
                 self._disputes.say_known(name, part(self._node.copies, name, now_ms))
