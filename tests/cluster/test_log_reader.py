@@ -55,7 +55,8 @@ def test_pairs_are_believed_of_the_registrar_alone() -> None:
 def test_the_last_that_says_it_is_the_home_is_it_and_the_other_yields() -> None:
     a, b, c = (town := Town("a", "b", "c")).nodes
     a.come("alice/laptop").lose()
-    known: list[Fact] = [TextSet("alice", "as b knows it", "", 0), RecordSet("alice", "offline", 1, 2, "", 2**33)]
+    record = RecordSet("alice", "offline", b.wall_ms + 1, 2, "", 2**33)
+    known: list[Fact] = [TextSet("alice", "as b knows it", "", 0), record]
     b.node.homes.set("alice", b.node.mine)
     b.node.batches.add(Whole("alice", msgspec.Raw(encode(known))))
     town.settle()
