@@ -65,7 +65,7 @@ def test_who_was_erased_and_has_come_back_keeps_what_is_decided_then() -> None:
     b.come("alice/laptop")
     root, app = b.open("root", role="admin"), a.open("app", role="service")
     root.done(Erase(root.next_id(), "alice"))
-    c.come("alice/phone")
+    c.dial("alice/phone")
     app.done(Block(app.next_id(), "bob", "alice"))
     for node in town.nodes:
         user = node.engine.users.get("alice")

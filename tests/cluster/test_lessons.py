@@ -230,6 +230,7 @@ def test_a_disk_that_knows_a_sleeper_better_offers_what_it_knows_once_its_node_s
     [name] = sleepers(a, 1)
     late = TownNode(town, "late", SLEEPY)
     late.engine.ledger.raise_version(a.engine.ledger.version + 10, late.now_ms)
+    late.set_clock(late.wall_ms + 60_000)
     late.open(f"{name}/tab").set_status("dnd", text="newer")
     town.add("late", late)
     assert a.shown(name) == late.shown(name) and a.shown(name).text == "newer"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from presenced.cluster.log.entries import decode_batch
+from presenced.core.records import UserErased
 from presenced.limits import GRACE_MS, RESTART_GRACE_MS, RESTART_SPREAD_MS
 from presenced.wire.messages import Acknowledge, Done, Erase, Follow, Following, ForgetFollower, SetStatus
 from tests.cluster.client import Client
@@ -369,17 +370,17 @@ def followers_of(node: TownNode) -> tuple[tuple[str, int], ...]:
     return tuple((follower.name, follower.seq) for follower in node.engine.followers.all())
 
 
-def test_of_somebody_who_was_erased_no_node_keeps_the_name_and_who_comes_back_is_new() -> None:
+def test_of_somebody_who_was_erased_nodes_keep_the_name_alone_and_who_comes_back_is_new() -> None:
     a, b = (town := Town("a", "b")).nodes
     alice = a.come("alice/laptop")
     alice.set_status("dnd", text="a secret")
     admin = a.open("root", role="admin")
     admin.done(Erase(admin.next_id(), "alice"))
-    assert [node.node.home_of("alice") for node in town.nodes] == [0, 0]
-    assert len(a.node.homes) == len(b.node.homes) == 0
-    assert not b.engine.users.knows("alice")
-    b.come("alice/phone")
-    assert b.node.own("alice") and a.shown("alice") == b.shown("alice") and a.shown("alice").text == ""
+    for node in town.nodes:
+        assert [type(fact) for fact in node.engine.parts.facts_of(node.user("alice"), node.now_ms)] == [UserErased]
+    b.dial("alice/phone")
+    assert a.shown("alice") == b.shown("alice")
+    assert (a.shown("alice").status, a.shown("alice").text) == ("online", "")
 
 
 def test_who_won_a_user_before_the_log_lost_that_stays_the_home_in_whatever_order_it_is_said_again() -> None:
