@@ -182,7 +182,7 @@ class Missing(ItemBase, tag=11):
 
 
 class Vacant(ItemBase, tag=12):
-    """These users have no home from here on, if the node was it: they were erased, and nothing is kept of them."""
+    """These users have no home from here on, if the node, which is of an earlier version, was it: they were erased."""
 
     names: list[str]
 

@@ -228,9 +228,6 @@ class LogReader:
                 self._note_whole(item.user, decode_known(item.facts))
             case Moved():
                 node.home_changes.note_read_back(item.user, node.position)
-            case Vacant():
-                for name in item.names:
-                    node.home_changes.note_read_back(name, node.position)
             case Offer():
                 self._disputes.note_offered(item, now_ms)
             case Figures() if item.choices is not None:

@@ -27,7 +27,6 @@ from presenced.cluster.log.entries import (
     New,
     ToNode,
     Unpaired,
-    Vacant,
     decode_join,
     for_others,
     join_data,
@@ -234,13 +233,6 @@ class Node:
             farewells, self._farewells = self._farewells, []
             for happened in farewells:
                 self.batches.add(happened)
-            vacant = [fact.user for fact in erased if not self.keeps(fact.user)]
-            if vacant:
-                # At once: who comes back under the name has a home anew, behind this.
-                for name in vacant:
-                    self.homes.drop(name)
-                    self.home_changes.note_said(name)
-                self.batches.add(Vacant(vacant))
         return unrecorded
 
     def _unrecorded(self, facts: Sequence[Fact]) -> Sequence[Fact]:
