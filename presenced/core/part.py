@@ -150,7 +150,7 @@ class Part:
     @property
     def next_ms(self) -> int | None:
         """When `tick` wants to be called next: 0 = at once, None = not until something happens."""
-        return None
+        return None if self.deadline_source is None else self.deadline_source.next_ms
 
     def tick(self, now_ms: int) -> None:
         """Do what time alone brings about, as much as a turn may take; `next_ms` tells of more."""

@@ -339,7 +339,9 @@ def test_what_the_c_library_holds_for_nobody_is_given_back_once(monkeypatch: pyt
     if heap.mallinfo() is None or heap.malloc_trim() is None:
         pytest.skip("this C library cannot be asked")
     server = Server(Settings(dev=True, listen="127.0.0.1:0", memory_bytes=0))
-    held = [(bytes(100_000), bytes(3_000)) for _ in range(1_000)]
+    # A quarter of what the process has, which may be much by the tests before: less than an eighth is not given back.
+    count = max(1_000, resident_bytes() // 400_000)
+    held = [(bytes(100_000), bytes(3_000)) for _ in range(count)]
     full = resident_bytes()
     # The small ones stay, so that nothing goes back by itself.
     small = [kept for _, kept in held]
@@ -347,7 +349,7 @@ def test_what_the_c_library_holds_for_nobody_is_given_back_once(monkeypatch: pyt
     assert full - resident_bytes() < 16 * MIB, "it went back by itself"
     guard = MemoryGuard(server.memory, server.engine, server.report, SYSTEM_CLOCKS)
     guard.check(1_000_000)
-    assert full - resident_bytes() > 48 * MIB and len(small) == 1_000
+    assert full - resident_bytes() > count * 50_000 and len(small) == count
     calls: list[int] = []
     server.memory.give_back_ms = 0
     monkeypatch.setattr(heap, "give_back", lambda: calls.append(1))
