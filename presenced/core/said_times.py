@@ -38,9 +38,10 @@ class SaidTimes:
         if not self.are_told:
             change(what)
             return
-        first, self._is_ticking = len(self._dirty()), True
+        # Somebody may wake, or be outdated, in a tick.
+        first, was_ticking, self._is_ticking = len(self._dirty()), self._is_ticking, True
         change(what)
-        self._is_ticking = False
+        self._is_ticking = was_ticking
         self._ticked |= dict.fromkeys(self._dirty()[first:])
 
     def note_dirty(self, user: User, *, is_again: bool) -> None:

@@ -222,6 +222,22 @@ def test_who_is_handed_over_once_all_have_told_all_is_nobody_of_the_own_disk_alo
     assert len({node.shown("alice") for node in town.nodes}) == 1
 
 
+def joined_behind_the_end_of(teacher: TownNode) -> TownNode:
+    """A node that joins a town that is paused, of which all have read, and which this one has told all of its users."""
+    town = teacher.town
+    late = TownNode(town, "late")
+    late.now_ms = town.now_ms
+    others = list(town.nodes)
+    town.nodes.append(late)
+    late.join()
+    for node in others:
+        while node.read():
+            pass
+    while teacher.work() or teacher.append():
+        pass
+    return late
+
+
 @pytest.mark.parametrize("dies", [False, True], ids=["tells", "dies before it tells"])
 def test_a_node_serves_no_earlier_than_it_knows_both_sides_of_a_pair_of_which_one_was_handed_over(dies: bool) -> None:
     """What is handed over says nothing of contacts: the new home tells of them, or whoever takes its users over."""
@@ -231,15 +247,7 @@ def test_a_node_serves_no_earlier_than_it_knows_both_sides_of_a_pair_of_which_on
     app = a.dial("app", role="service")
     app.say(SetContacts(app.next_id(), "alice", [ContactEntry("bob", "to")]))
     town.pause()
-    late = TownNode(town, "late")
-    late.now_ms = town.now_ms
-    town.nodes.append(late)
-    late.join()
-    for node in (a, b):
-        while node.read():
-            pass
-    while b.work() or b.append():
-        pass
+    late = joined_behind_the_end_of(b)
     # Before a has come to her name.
     assert a.node.hand_over("alice", b.node.me)
     while a.work() or a.append():
@@ -264,15 +272,7 @@ def test_a_node_waits_no_longer_than_its_new_home_may_live_for_a_user_of_whom_no
     a, b = (town := Town("a", "b")).nodes
     a.come("alice/laptop").lose()
     town.pause()
-    late = TownNode(town, "late")
-    late.now_ms = town.now_ms
-    town.nodes.append(late)
-    late.join()
-    for node in (a, b):
-        while node.read():
-            pass
-    while b.work() or b.append():
-        pass
+    late = joined_behind_the_end_of(b)
     assert a.node.hand_over("alice", b.node.me)
     monkeypatch.setattr(b.reader._lessons, "tell_also", lambda name, now_ms: None)
     town.resume()
