@@ -243,9 +243,12 @@ class Life:
     def _stand_still(self) -> None:
         """The process gets no time for a while."""
         self._beat()
-        ms = self.world.chance.choice((900, 1_500, 5_000))
-        self.world.slack_ms = max(self.world.slack_ms, ms + 10)
-        self.world.time.now_ns += ms * 1_000_000
+        world = self.world
+        ms = world.chance.choice((900, 1_500, 5_000))
+        world.slack_ms = max(world.slack_ms, ms + 10)
+        if world.stood_from_ms is None:
+            world.stood_from_ms = world.time.now_ms
+        world.time.now_ns += ms * 1_000_000
 
     def _set_clock(self) -> None:
         jump_ms = self.world.chance.choice((-3_600_000, -700, 800, 3_600_000))

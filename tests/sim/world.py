@@ -109,6 +109,8 @@ class World:
         """Whether the disk was left with everything that clients have answers from."""
         self.slack_ms = 0
         """For how long the process stood still in this life."""
+        self.stood_from_ms: int | None = None
+        """Since when no turn has ended, if it stood still meanwhile: what it heard of before counts from then."""
         self.jumps_ms = 0
         """By how much the wall clock was set, in small steps: the times of starts are kept by it."""
         self._conversations: list[Conversation] = []
@@ -336,6 +338,7 @@ class World:
         edge_invariants.check(daemon)
         self._watch_devices(daemon)
         self._watch_leases(daemon)
+        self.stood_from_ms = None
 
     def _watch_devices(self, daemon: Daemon) -> None:
         """Hold how devices come and go against the clock: nobody goes before the grace is over, or long after."""
@@ -357,7 +360,8 @@ class World:
                 if known is None:
                     known = self._live[key] = Live(CONNECTED)
                 if device.state == GRACE and known.state == CONNECTED:
-                    known.earliest_ms = known.latest_ms = now_ms + grace_ms
+                    known.earliest_ms = grace_ms + (now_ms if self.stood_from_ms is None else self.stood_from_ms)
+                    known.latest_ms = now_ms + grace_ms
                 elif device.state == GRACE:
                     if self._is_recent(self._asked_to_come, key):
                         # It may have come and been lost again within one turn.
