@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
+from presenced.core.model import unknown_record
 from presenced.core.policy import Policy
+from presenced.core.rights import rights_of
 from presenced.wire.codec import encode
-from presenced.wire.messages import Block, Done, Error, Get, Hello, Presence, Records, SetStatus, Unwatch, Watch, Who
+from presenced.wire.messages import (
+    Block,
+    Done,
+    Error,
+    Get,
+    Hello,
+    Presence,
+    Records,
+    SetStatus,
+    Unblock,
+    Unwatch,
+    Watch,
+    Who,
+)
 from tests.core.world import TICK_MS, FakeLink, World
 
 NO_SPACING = Policy(change_spacing_ms=0)
@@ -74,6 +91,17 @@ def test_watching_made_up_names_leaves_nothing_behind() -> None:
         assert world.engine.users == {}
 
 
+@pytest.mark.parametrize("ending", ["bye", "lose"])
+def test_a_watch_that_ends_in_the_turn_of_another_token_leaves_nothing_behind(ending: str) -> None:
+    world = World()
+    app = world.open("app", role="service")
+    app.watch("made-up")
+    renewed = rights_of({"see": []}, "app", "service")
+    world.engine.sessions.renew(world.now_ms, app.session, 0, renewed)
+    app.bye() if ending == "bye" else app.lose()
+    assert world.engine.users == {}
+
+
 def test_asking_for_made_up_names_leaves_nothing_behind() -> None:
     world = World()
     app = world.open("app", role="service")
@@ -130,6 +158,26 @@ def test_after_unwatch_nothing_more_is_pushed() -> None:
     alice.set_status("dnd")
     bob.set_status("dnd")
     assert [record.user for record in app.pushes] == ["bob"]
+
+
+@pytest.mark.parametrize("who", ["alice", "bob"])
+def test_a_block_in_the_turn_of_the_unwatch_is_not_pushed_after_it(who: str) -> None:
+    world = World()
+    links = {name: world.open(f"{name}/phone") for name in ("alice", "bob")}
+    alice, blocker = links["alice"], links[who]
+    alice.watch("bob")
+    blocker.say(Block(blocker.next_id(), "bob" if who == "alice" else "alice"))
+    alice.unwatch("bob")
+    assert alice.pushes == []
+    # A watch that begins again in that turn is answered by what is seen then, and goes on.
+    blocker.done(Unblock(blocker.next_id(), "bob" if who == "alice" else "alice"))
+    alice.watch("bob")
+    blocker.say(Block(blocker.next_id(), "bob" if who == "alice" else "alice"))
+    alice.say(Unwatch(alice.next_id(), ["bob"]))
+    assert alice.watch("bob") == [unknown_record("bob")]
+    assert alice.pushes == []
+    blocker.done(Unblock(blocker.next_id(), "bob" if who == "alice" else "alice"))
+    assert alice.statuses("bob") == ["online"]
 
 
 def test_a_change_in_the_turn_of_the_unwatch_is_not_pushed_after_it() -> None:

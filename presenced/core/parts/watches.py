@@ -106,6 +106,10 @@ class Watches(Part):
         for name in names:
             user = session.watching.pop(name, None) if session.watching is not None else None
             if user is not None:
+                if self._moved and not _watches(session, user):
+                    # It is told nothing more of the user, also where it sees them otherwise since this turn.
+                    for noted in (self._moved, self._filed_with, self._late):
+                        noted.pop((session, user), None)
                 self._stop(session, user)
 
     def set_all(self, session: Session, on: bool) -> None:
@@ -256,6 +260,7 @@ class Watches(Part):
         moved, self._moved = self._moved, {}
         for (session, user), before in moved.items():
             if session.ended:
+                self._users.forget_if_blank(user)
                 continue
             if not _watches(session, user):
                 # A contact who is one no longer. In order with the replies, since nothing more is told of the user.
