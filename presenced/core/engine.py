@@ -4,6 +4,8 @@ The rules are in the parts (`core.parts`), each with its own piece of the state,
 calls the one part that it concerns. What links do is in `sessions`. The engine knows in which order the parts are
 asked, and nothing of what they do. Every input takes `now_ms` first and either applies wholly or raises `RequestError`
 and changes nothing.
+
+The file is long because it makes every part, and names it once in each order in which parts are asked.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ from presenced.core.permissions import Permissions
 from presenced.core.policy import Policy
 from presenced.core.projection import Rules
 from presenced.core.publisher import Publisher
+from presenced.core.record_pushes import RecordPushes
 from presenced.core.records import Fact, UsersAsleep
 from presenced.core.sessions import Sessions
 from presenced.core.sight import Sight
@@ -95,7 +98,8 @@ class Engine:
         self.outboxes = outboxes = Outboxes()
         self.obligations = Obligations()
         self.parts = parts = Parts()
-        self.publisher = publisher = Publisher(policy, ledger, clock, outboxes)
+        self.pushes = pushes = RecordPushes(policy, outboxes)
+        self.publisher = publisher = Publisher(policy, ledger, clock, pushes)
         self.users = Users(parts, publisher)
         self.leases = Leases(policy, wheel, ledger, clock, publisher)
         self.heard = self.leases.heard
@@ -117,10 +121,10 @@ class Engine:
         publisher.tell_departed(self.sleep.went_offline)
         self.positions = Positions(self.users, self.sleep, self.watches, self.sight, ledger, publisher, outboxes)
         self.copied_records = CopiedRecords(ledger, publisher)
-        self.views = Views(self.users, self.sight, self.positions, publisher, outboxes)
+        self.views = Views(self.users, self.sight, self.positions, pushes, outboxes)
         self.own_states = OwnStates(clock, publisher, outboxes)
         views = ChannelViews(self.users, self.sight)
-        self.channels = Channels(self.leases, self.watches, views, ledger, publisher, outboxes)
+        self.channels = Channels(self.leases, self.watches, views, ledger, publisher, pushes, outboxes)
         if views.needs_membership:
             publisher.tell_crossings(self.watches.status_crossed)
         self.permissions = Permissions(self.users, self.watches, self.channels)
@@ -196,6 +200,7 @@ class Engine:
             self.revocations,
             self.watches,
             self.positions,
+            self.pushes,
             self.publisher,
             self.copied_records,
             # They are about records.
@@ -221,7 +226,7 @@ class Engine:
     def set_policy(self, policy: Policy, now_ms: int) -> None:
         """Another grace and another spacing from now on (`Policy.take`). O(users whose push waits)."""
         if self.policy.take(policy):
-            self.publisher.respace(now_ms)
+            self.pushes.respace(now_ms)
 
     def set_memory_level(self, level: int) -> None:
         """How short memory is from now on; what can be done without is given up."""

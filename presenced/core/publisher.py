@@ -1,11 +1,11 @@
-"""Turns a changed user into a new record with its version, and into a push to the watchers.
+"""Turns a changed user into a new record with its version, of which the watchers are told (`record_pushes`).
 
 Code that changes a user calls `mark_dirty`. `refresh` makes the record again. If it differs, it gets a higher version,
-a fact for the log, and a push, at once or when the user's spacing is over. A record is made once per turn and user,
+a fact for the log, and a push. A record is made once per turn and user,
 however often the user was marked. A question about a user who is marked is answered at the end of the turn
 (`requests.handle`), so that an answer is never older than the requests before it.
 
-The file is long because a record is made, saved, restored, erased and pushed by the one part that owns it.
+The file is long because a record is made, saved, restored and erased by the one part that owns it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from presenced.core.event_facts import FAREWELL
 from presenced.core.face_records import FaceRecords
 from presenced.core.ledger import Ledger
 from presenced.core.merge import merge
-from presenced.core.model import UNMADE, Device, Face, User, unknown_record
+from presenced.core.model import UNMADE, Device, User, unknown_record
 from presenced.core.online import OnlineIndex
-from presenced.core.outboxes import Outboxes
 from presenced.core.part import Jump, Part, Restoring, Start, TakeUp
 from presenced.core.policy import Policy
 from presenced.core.positions import Life, carried
+from presenced.core.record_pushes import RecordPushes
 from presenced.core.records import Fact, RecordSet
 from presenced.core.said_times import SaidTimes
-from presenced.core.spacing import Spacing
 from presenced.wire.codec import encoded_list
 from presenced.wire.messages import Record, Status
 
@@ -43,12 +42,10 @@ class Change(NamedTuple):
 
 
 class Publisher(Part):
-    """Owns the records that are seen, and when each is pushed."""
+    """Owns the records that are seen."""
 
-    def __init__(self, policy: Policy, ledger: Ledger, clock: Clock, outboxes: Outboxes) -> None:
+    def __init__(self, policy: Policy, ledger: Ledger, clock: Clock, pushes: RecordPushes) -> None:
         self.online = OnlineIndex()
-        self.spacing = Spacing(policy)
-        self.deadline_source = self.spacing.waiting
         self.changes: list[Change] = []
         """How the records of users in channels have changed, for those who follow changes."""
         self.own_dirty: list[User] = []
@@ -66,7 +63,7 @@ class Publisher(Part):
         self._policy = policy
         self._ledger = ledger
         self._clock = clock
-        self._outboxes = outboxes
+        self._pushes = pushes
         self.departures = Departures()
         self.face_records = FaceRecords(policy, ledger, clock)
         self.said = SaidTimes(lambda: self._dirty)
@@ -81,8 +78,6 @@ class Publisher(Part):
         """Dirty users who were reported to have been seen."""
         self._outdated: dict[User, bool] = {}
         """Dirty users whose record shows other times since the clock was set."""
-        self._released: list[User] = []
-        """Users whose spacing is over, and of whom there may be more to tell than their record."""
 
     def tell_departed(self, departed: Callable[[User, int], object]) -> None:
         """Call this with each user who goes offline, and when."""
@@ -166,8 +161,7 @@ class Publisher(Part):
 
     def _refresh_faces(self, user: User, now_ms: int) -> None:
         for face in self.face_records.refresh(user, now_ms):
-            if face.watchers and self.spacing.admit(face, now_ms):
-                self._fan_out(face)
+            self._pushes.push_face(face, now_ms)
 
     def _refresh_record(self, user: User, now_ms: int) -> None:
         if user.own is not None:
@@ -220,8 +214,7 @@ class Publisher(Part):
             self.changes.append(Change(user, old, user.record))
         if self._crossed is not None and "offline" in (status, old.status) and status != old.status:
             self._crossed(now_ms, user)
-        if user.watchers or self._outboxes.tells_of(user):
-            self._push(user, now_ms)
+        self._pushes.push(user, now_ms)
 
     def _note_status(self, user: User, status: Status, reason: str, now_ms: int, contact_ms: int | None) -> None:
         """The user shows another status from now on: keep account of who is online, and of when they were last
@@ -269,7 +262,7 @@ class Publisher(Part):
         self.departures.take(user)
         self._seen.pop(user, None)
         self._outdated.pop(user, None)
-        self.spacing.forget(user)
+        self._pushes.spacing.forget(user)
         user.record, user.encoded, user.digest, user.primary = unknown_record(user.name), None, UNMADE, None
         user.since_ms = user.seen_ms = 0
         self.said.forget(user)
@@ -284,10 +277,10 @@ class Publisher(Part):
                 # Later: what was recorded before is emptied, and this is not.
                 bare = Record(user.name, old.status, "", "", 0, 0, "", old.version)
                 self._farewells.append((bare, user.record))
-        if old.version and (user.watchers or self._outboxes.tells_of(user)):
-            self._outboxes.fan_out(user)
+        if old.version:
+            self._pushes.push_erased(user)
         for face in self.face_records.refresh(user, now_ms):
-            self._outboxes.fan_out_face(face)
+            self._pushes.push_erased_face(face)
 
     # --- the disk ---------------------------------------------------------------------------------------------
 
@@ -381,8 +374,7 @@ class Publisher(Part):
             self.changes.append(Change(user, old, record))
         if self._crossed is not None and "offline" in (status, old.status) and status != old.status:
             self._crossed(now_ms, user)
-        if user.watchers or self._outboxes.tells_of(user):
-            self._push(user, now_ms)
+        self._pushes.push(user, now_ms)
 
     def forget_version(self, user: User) -> None:
         """Nobody was told the record of this copy: the next that its home says may have any version. O(1)."""
@@ -409,41 +401,7 @@ class Publisher(Part):
         if not user.record.version:
             self.blank.append(user)
 
-    # --- pushes -----------------------------------------------------------------------------------------------
-
-    def tick(self, now_ms: int) -> None:
-        """Tell of those whose spacing is over. O(those that come out)."""
-        self._release(self.spacing.take_due(now_ms))
-
-    def respace(self, now_ms: int) -> None:
-        """The policy's spacing has changed: who waited under the old one is told of now. O(these)."""
-        self._release(self.spacing.respace(now_ms))
-
-    def _release(self, told: list[User | Face]) -> None:
-        for one in told:
-            # Also if the record is again as it was pushed last: a reply may have shown a watcher what was in between.
-            if one.watchers or (isinstance(one, User) and self._outboxes.tells_of(one)):
-                self._fan_out(one)
-            if isinstance(one, User):
-                self._released.append(one)
-
-    def _push(self, user: User, now_ms: int) -> None:
-        if not self._policy.change_spacing_ms:
-            self._outboxes.fan_out(user)
-        elif self.spacing.admit(user, now_ms):
-            self._fan_out(user)
-
-    def _fan_out(self, told: User | Face) -> None:
-        outboxes = self._outboxes
-        if isinstance(told, Face):
-            self.spacing.pay(told, len(told.watchers))
-            outboxes.fan_out_face(told)
-            return
-        deliveries = len(told.watchers or ()) + len(outboxes.everyone)
-        if outboxes.narrowed:
-            deliveries += len(outboxes.narrowed_to(told))
-        self.spacing.pay(told, deliveries)
-        outboxes.fan_out(told)
+    # --- who is told of what is made -----------------------------------------------------------------------------
 
     def follow(self, follower: Callable[[Change, int], None]) -> None:
         """Hand on each change of a record that is kept to this, too, in order."""
@@ -465,11 +423,6 @@ class Publisher(Part):
 
     # --- what others take --------------------------------------------------------------------------------------
 
-    def take_released(self) -> list[User]:
-        """The users since the last call whose spacing is over."""
-        released, self._released = self._released, []
-        return released
-
     def tell_changes(self, now_ms: int) -> None:
         """Hand on the changes of records to those who follow them. At the end of a turn, and before a membership of a
         channel changes: it counts its members by the records that it was last told of. O(changes)."""
@@ -478,11 +431,6 @@ class Publisher(Part):
             for change in changes:
                 for follower in self._followers:
                     follower(change, now_ms)
-
-    def untold(self) -> list[User | Face]:
-        """The users, and faces of users, of whose last change some watchers are told later. O(these)."""
-        wide = self._outboxes.wide.under_way
-        return [*(one for one in self.spacing.waiting if one.push_waits), *wide]
 
     def take_own_dirty(self) -> list[User]:
         """The users since the last call whose own state may have changed."""

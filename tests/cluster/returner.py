@@ -121,7 +121,7 @@ class Returner:
         assert self.link is not None
         self.checks += 1
         engine = self.link.world.engine
-        users, waiting = engine.users, {one.name for one in engine.publisher.untold() if isinstance(one, User)}
+        users, waiting = engine.users, {one.name for one in engine.pushes.untold() if isinstance(one, User)}
         known = {user.name: user.record for user in map(users.get, [*users, *self.records]) if user is not None}
         for name in {*known, *self.records} - waiting:
             mine, right = self.records.get(name), known.get(name)

@@ -373,6 +373,7 @@ def test_every_part_reads_the_same_policy(world: World) -> None:
         "Leases",
         "PrivacySettings",
         "Publisher",
+        "RecordPushes",
         "Resumptions",
         "SessionLeases",
         "Watches",

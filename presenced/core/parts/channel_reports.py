@@ -18,6 +18,7 @@ from presenced.core.parts.channel import Channel
 from presenced.core.parts.channel_news import ChannelNews, News
 from presenced.core.parts.channel_views import ChannelViews
 from presenced.core.publisher import Publisher
+from presenced.core.record_pushes import RecordPushes
 from presenced.limits import CHANNEL_BATCH_MAX, CHANNEL_INTERVAL_MS
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
@@ -48,12 +49,15 @@ class Batch:
 class ChannelReports:
     """Owns what is still to be told."""
 
-    def __init__(self, views: ChannelViews, ledger: Ledger, publisher: Publisher, outboxes: Outboxes) -> None:
+    def __init__(
+        self, views: ChannelViews, ledger: Ledger, publisher: Publisher, pushes: RecordPushes, outboxes: Outboxes
+    ) -> None:
         self._views = views
         self._ledger = ledger
         self._publisher = publisher
+        self._pushes = pushes
         self._outboxes = outboxes
-        self.news = ChannelNews(publisher.spacing, self._tell)
+        self.news = ChannelNews(pushes.spacing, self._tell)
         self._batches: DelayQueue[Channel] = DelayQueue(CHANNEL_INTERVAL_MS)
         self._sending: list[Batch] = []
         self._moved: dict[tuple[Session, Channel, User], int] = {}
@@ -96,13 +100,13 @@ class ChannelReports:
 
     def settle(self, now_ms: int) -> None:
         """Tell the watchers of small channels what has happened of members, as much as a turn may."""
-        for user in self._publisher.take_released():
+        for user in self._pushes.take_released():
             self.news.release(user)
         if self._moved or self._lost:
             self._tell_moved()
         if self.news.has_work:
             self.news.send(now_ms)
-        self._publisher.spacing.end_turn()
+        self._pushes.spacing.end_turn()
 
     def tick(self, now_ms: int) -> list[Channel]:
         """Make the batches that are due, and send the next slice of what is being sent. Returns the channels whose

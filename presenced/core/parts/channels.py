@@ -24,6 +24,7 @@ from presenced.core.parts.channel_views import NO_MEMBERS, ChannelViews, Members
 from presenced.core.parts.leases import Leases
 from presenced.core.parts.watches import Watches
 from presenced.core.publisher import Change, Publisher
+from presenced.core.record_pushes import RecordPushes
 from presenced.core.records import Fact, MembershipSet
 from presenced.errors import RequestError
 from presenced.limits import (
@@ -46,11 +47,12 @@ class Channels(Part):
         views: ChannelViews,
         ledger: Ledger,
         publisher: Publisher,
+        pushes: RecordPushes,
         outboxes: Outboxes,
     ) -> None:
         self.by_name: dict[str, Channel] = {}
         self.views = views
-        self.deadline_source = self.reports = ChannelReports(views, ledger, publisher, outboxes)
+        self.deadline_source = self.reports = ChannelReports(views, ledger, publisher, pushes, outboxes)
         self._watches = watches
         self._leases = leases
         self._ledger = ledger

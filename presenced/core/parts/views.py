@@ -16,7 +16,7 @@ from presenced.core.outboxes import Outboxes
 from presenced.core.part import Part
 from presenced.core.parts.positions import Positions
 from presenced.core.parts.users import Users
-from presenced.core.publisher import Publisher
+from presenced.core.record_pushes import RecordPushes
 from presenced.core.sight import Sight
 from presenced.digests import digest
 from presenced.wire.codec import encode
@@ -36,7 +36,7 @@ class Views(Part):
         users: Users,
         sight: Sight,
         positions: Positions,
-        publisher: Publisher,
+        pushes: RecordPushes,
         outboxes: Outboxes,
     ) -> None:
         self.checks = 0
@@ -48,7 +48,7 @@ class Views(Part):
         self._users = users
         self._sight = sight
         self._positions = positions
-        self._publisher = publisher
+        self._pushes = pushes
         self._outboxes = outboxes
         self._named: dict[Session, dict[str, None]] = {}
         """Of a comparison in several pages: the contacts that those so far have named."""
@@ -137,7 +137,7 @@ class Views(Part):
         """Tell the session now of the users whom it watches and of whom others are told later: their changes are
         spaced, or told to very many."""
         before, told = self._told.pop(session, {}), {}
-        for one in self._publisher.untold():
+        for one in self._pushes.untold():
             if self._is_told_by(session, one):
                 told[one] = one.record.version
                 if before.get(one) != one.record.version:
