@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from presenced.backplane.access import EngineAccess
 from presenced.backplane.connection import EngineConnection
-from presenced.backplane.errors import Emptied, Fenced, Refused, Rewound
+from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound
 from presenced.backplane.functions import Functions
 from presenced.backplane.inspection import EngineInfo
 from presenced.backplane.library import DEFAULT_PREFIX, STORE_LIBRARY, Library, key_prefix
@@ -65,6 +65,14 @@ class StoreTaken(Fenced):
         return f"its store was taken over by {self.holder or 'another daemon'}"
 
 
+class StoreBroken(BackplaneError):
+    """Somebody has deleted a part of the store, or added to it. Nothing was done. `what` is said behind "the store"."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"it {what}")
+        self.what = what
+
+
 class StoreEngine:
     """One daemon's way to a store. `claim` it before anything else."""
 
@@ -78,6 +86,8 @@ class StoreEngine:
         self._connection = EngineConnection(access)
         self._functions = Functions(self._connection, library)
         self._batch = 0
+        self._snapshot = 0
+        """The newest that counts."""
 
     @property
     def engine(self) -> EngineInfo | None:
@@ -97,14 +107,20 @@ class StoreEngine:
         new_id: str,
         new_epoch: int,
         has_lost: bool = False,
+        is_broken: bool = False,
         takes_over: bool = False,
     ) -> StoreClaim | StoreHolder:
-        """Take the store, unless another holds it. A new one gets the id and the epoch; `has_lost`: it is
-        not whole before the next snapshot, because the engine has lost some of it. Whoever held it before is fenced."""
+        """Take the store, unless another holds it. A new one gets the id and the epoch. Whoever held it before is
+        fenced.
+
+        `has_lost`: the caller has held it, and the engine has lost some of it. It is the caller's, id and all, and not
+        whole before the next snapshot. `is_broken`: that was `StoreBroken`, and what is not of one piece is dropped.
+        Without them a store that is not of one piece raises `StoreBroken`, and stays as it is."""
         self._batch = 0
+        missing = "" if not has_lost else "broken" if is_broken else "end"
         answer = await self._call(
-            "claim", [self._snapshot_key(0)], nonce, holder, STORE_LEASE_MS, int(takes_over), self.fence, new_id,
-            new_epoch, int(not has_lost),
+            "claim", [self._snapshot_key(self._snapshot)], nonce, holder, STORE_LEASE_MS, int(takes_over), self.fence,
+            new_id, new_epoch, missing,
         )  # fmt: skip
         if answer[0] == b"held":
             return StoreHolder(answer[1].decode(), answer[2])
@@ -113,6 +129,7 @@ class StoreEngine:
         numbers = {
             key: int(said.get(key, 0)) for key in ("snapshot", "pieces", "snapshot_bytes", "snapshot_ms", "from")
         }
+        self._snapshot = numbers["snapshot"]
         return StoreClaim(
             store_id=said["id"].decode(),
             epoch=int(said["epoch"]),
@@ -149,6 +166,7 @@ class StoreEngine:
         """Let a snapshot count: it takes the place of the one before, and of the log up to an entry."""
         keys = [self._snapshot_key(snapshot), self._snapshot_key(snapshot - 1)]
         await self._call("finish", keys, self.fence, snapshot, pieces, size, from_n, from_bytes, version, wall_ms)
+        self._snapshot = snapshot
 
     async def release(self, version: int) -> None:
         """Give the store back, in order."""
@@ -191,4 +209,6 @@ class StoreEngine:
                 raise StoreTaken(rest) from None
             if word == "REWOUND":
                 raise Rewound(0, int(rest), 0) from None
+            if word == "BROKEN":
+                raise StoreBroken(rest) from None
             raise Refused("bad_request", f"the engine at {self.place} refused a call: {error}") from None

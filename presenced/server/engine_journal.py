@@ -13,7 +13,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from presenced.backplane.errors import Emptied, Refused, Rewound, Unreachable
-from presenced.backplane.store_engine import STORE_LEASE_MS, StoreClaim, StoreEngine, StoreHolder, StoreTaken
+from presenced.backplane.store_engine import (
+    STORE_LEASE_MS,
+    StoreBroken,
+    StoreClaim,
+    StoreEngine,
+    StoreHolder,
+    StoreTaken,
+)
 from presenced.storage.files import DiskFull
 from presenced.storage.port import FactHost, TakenOver
 from presenced.storage.snapshot import SnapshotError
@@ -31,6 +38,9 @@ CLOSE_S = 3.0
 
 PAUSES_S = (0.05, 0.1, 0.2, 0.5)
 """Between two attempts to reach it; the last one again and again."""
+
+_LOST = (Emptied, Rewound, StoreBroken)
+"""What was saved is not all there any more."""
 
 _T = TypeVar("_T")
 
@@ -71,6 +81,12 @@ class EngineJournal:
         self._attempts = 0
         self._heard_s = monotonic_s()
         """When the engine has answered last."""
+        self._loss: Exception | None = None
+        """What was found, until the store is claimed again."""
+        self._takes_back = False
+        """See `_note_loss`."""
+        self.losses = 0
+        """How many times the store has lost something."""
 
     @property
     def trouble_ms(self) -> int:
@@ -110,36 +126,53 @@ class EngineJournal:
         """See `FactPlace`. Lets the engine know that this daemon lives."""
         if self._monotonic_s() - self._heard_s >= RENEW_S:
             try:
-                self._run(self._store.renew)
+                try:
+                    self._attempt(self._store.renew)
+                except _LOST as error:
+                    self._note_loss(error)
+                    self._attempt(self._store.renew)
             except (Unreachable, Refused) as error:
                 self._note_away(error)
-            except (Emptied, Rewound) as error:
-                self._begin_anew(error)
+            except _LOST as error:
+                self._note_loss(error)
         return ""
 
     # --- snapshots --------------------------------------------------------------------------------------------
 
     def begin_snapshot(self) -> EngineSnapshot:
-        """See `FactPlace`."""
+        """See `FactPlace`. What the engine has lost by now is in it."""
+        self._insist(self._store.renew)
         self.bytes_since_snapshot = 0
         return EngineSnapshot(self, self._snapshot + 1, self._store.n, self._store.bytes)
 
-    def write_piece(self, number: int, piece: int, payload: bytes) -> None:
-        """Add a piece to a snapshot. Raises `SnapshotError` if the engine has lost those before."""
-        self._insist(lambda: self._store.write_piece(number, piece, payload), is_of_snapshot=True)
+    def write_piece(self, writer: EngineSnapshot, payload: bytes) -> None:
+        """Add a piece to a snapshot. Raises `SnapshotError` if the engine has lost something since its beginning."""
+        self._require_whole(writer)
+        self._insist(lambda: self._store.write_piece(writer.number, writer.pieces, payload), is_of_snapshot=True)
 
     def finish_snapshot(self, writer: EngineSnapshot, version: int, *, alone: bool = False) -> Iterator[None]:
         """See `FactPlace`. Nothing from before it ever stays."""
         yield
+        self._require_whole(writer)
         told = (writer.number, writer.pieces, writer.bytes, writer.from_n, writer.from_bytes, version, self._wall_ms())
         self._insist(lambda: self._store.finish(*told), is_of_snapshot=True)
         self._snapshot, self._snapshot_bytes = writer.number, writer.bytes
 
+    def _require_whole(self, writer: EngineSnapshot) -> None:
+        """Entries behind its beginning may be gone, and it was made of a state that takes them for saved."""
+        if writer.losses != self.losses:
+            raise SnapshotError("the engine has lost what was written since its beginning")
+
     # --- the end ----------------------------------------------------------------------------------------------
 
     def close(self, *, version: int) -> None:
-        """See `FactPlace`. The store is free for another daemon from then on. Raises `OSError`."""
+        """See `FactPlace`. The store is free for another daemon from then on. Raises `OSError`, also if the engine has
+        lost some of it: nobody is left who would save it anew."""
+        losses = self.losses
         try:
+            self._insist(self._store.renew)
+            if self.losses > losses:
+                raise OSError(f"the store at {self._store.place} has lost what was saved in it, just before the end")
             self._insist(lambda: self._store.release(version))
         finally:
             self.abandon()
@@ -174,17 +207,23 @@ class EngineJournal:
     def _insist(self, call: Callable[[], Awaitable[_T]], *, is_of_snapshot: bool = False) -> _T:
         """Repeat a call until the engine has answered it. Raises `TakenOver`, `DiskFull` if too much waits, `OSError`
         if this daemon is to end, and `SnapshotError` if a snapshot was lost on the way."""
+        has_lost = False
         while True:
             try:
-                return self._run(call)
+                return self._attempt(call)
             except (Unreachable, Refused) as error:
                 self._note_away(error)
                 self._give_up_in_time(error)
                 self._sleep(PAUSES_S[min(self._attempts, len(PAUSES_S)) - 1])
-            except (Emptied, Rewound) as error:
-                self._begin_anew(error)
+            except _LOST as error:
+                self._note_loss(error)
                 if is_of_snapshot:
                     raise SnapshotError("the engine has lost the beginning of it") from None
+                if has_lost:
+                    # Somebody goes on and on deleting.
+                    self._give_up_in_time(error)
+                    self._sleep(PAUSES_S[-1])
+                has_lost = True
 
     def _note_away(self, error: Exception) -> None:
         now_s = self._monotonic_s()
@@ -211,29 +250,41 @@ class EngineJournal:
         if self._host is not None:
             self._host.tell()
 
-    def _begin_anew(self, error: Exception) -> None:
-        """The engine has lost what was written, or its end: claim what there is, and have a snapshot taken. Another
-        daemon may have taken it for a free one. It is taken back while this one was heard of within its lease: until
-        then the store was its own, and nobody else has what was saved in it."""
+    def _attempt(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """One attempt, once the store is claimed again of which something is lost."""
+        if self._loss is not None:
+            self._claim_again(self._loss)
+        return self._run(call)
+
+    def _note_loss(self, error: Exception) -> None:
+        """What was written is not all there: have a snapshot taken, and claim what there is with the next call.
+        Another daemon may have taken it for a free one. It is taken back while this one was heard of within its lease:
+        until then the store was its own, and nobody else has what was saved in it."""
         log.warning("the store at %s has lost what was saved in it (%s); all is saved anew", self._store.place, error)
-        is_own = self._monotonic_s() - self._heard_s < STORE_LEASE_MS / 1000
-        claimed = self._insist(
+        if self._loss is None:
+            self._takes_back = self._monotonic_s() - self._heard_s < STORE_LEASE_MS / 1000
+        self._loss = error
+        self.losses += 1
+        if self._host is not None:
+            self._host.note_loss()
+
+    def _claim_again(self, loss: Exception) -> None:
+        """One attempt."""
+        claimed = self._run(
             lambda: self._store.claim(
                 self._nonce,
                 self._holder,
                 new_id=self._claimed.store_id,
                 new_epoch=self._claimed.epoch,
                 has_lost=True,
-                takes_over=is_own,
+                is_broken=isinstance(loss, StoreBroken),
+                takes_over=self._takes_back,
             )
         )
         if isinstance(claimed, StoreHolder):
             raise TakenOver(f"its store was taken by {claimed.name}, when the engine had lost it")
-        self._snapshot = claimed.snapshot
-        starts = self._claimed.starts
-        self._insist(lambda: self._store.renew(self._claimed.version, starts))
-        if self._host is not None:
-            self._host.note_loss()
+        self._run(lambda: self._store.renew(self._claimed.version, self._claimed.starts))
+        self._snapshot, self._snapshot_bytes, self._loss = claimed.snapshot, claimed.snapshot_bytes, None
 
 
 class EngineSnapshot:
@@ -246,11 +297,12 @@ class EngineSnapshot:
         self.from_bytes = from_bytes
         self.pieces = 0
         self.bytes = 0
+        self.losses = journal.losses
         self._journal = journal
 
     def add(self, payload: bytes, count: int) -> None:
         """See `SnapshotFile`."""
-        self._journal.write_piece(self.number, self.pieces, payload)
+        self._journal.write_piece(self, payload)
         self.pieces += 1
         self.bytes += len(payload)
 

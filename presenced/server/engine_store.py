@@ -13,8 +13,15 @@ import msgspec
 
 from presenced import limits
 from presenced.backplane.access import EngineAccess
-from presenced.backplane.errors import Refused, Unreachable
-from presenced.backplane.store_engine import STORE_LEASE_MS, StoreClaim, StoreEngine, StoreHolder
+from presenced.backplane.errors import Emptied, Refused, Rewound, Unreachable
+from presenced.backplane.store_engine import (
+    STORE_LEASE_MS,
+    StoreBroken,
+    StoreClaim,
+    StoreEngine,
+    StoreHolder,
+    StoreTaken,
+)
 from presenced.config.settings import Settings, SettingsError
 from presenced.core.engine import Engine
 from presenced.core.restorer import Restorer
@@ -71,6 +78,10 @@ def restore_from_engine(
         raise SettingsError(f"storage.url: {refused.sentence}") from None
     except Unreachable as error:
         raise PlaceAway(f"storage.url: {error}") from None
+    except StoreTaken as error:
+        raise Locked(f"the store {place.prefix!r} at {place.access} cannot be had: {error}") from None
+    except (Emptied, Rewound) as error:
+        raise PlaceAway(f"storage.url: the engine has lost the store while it was read ({error})") from None
 
 
 class _Reading:
@@ -87,6 +98,7 @@ class _Reading:
         self._store = StoreEngine(place.access, prefix=place.prefix)
         self._nonce = f"{chance.getrandbits(128):032x}"
         self._new_id = f"{chance.getrandbits(128):032x}"
+        self._renewed_s = clocks.monotonic_s()
         self._holder = f"{socket.gethostname()}, process {os.getpid()}"
 
     async def run(self) -> Restored:
@@ -94,6 +106,8 @@ class _Reading:
             claimed = await self._claim()
             with filling(self._engine, self._now_ms):
                 opened, findings = await self._read(claimed)
+        except StoreBroken as error:
+            self._damaged(error.what)
         finally:
             # The committer's thread has a loop of its own, and makes a connection there.
             await self._store.close()
@@ -132,7 +146,7 @@ class _Reading:
             self._apply(restorer, data, f"piece {pieces} of its snapshot")
             pieces += 1
             done_bytes += len(data)
-            self._progress(done_bytes, total_bytes)
+            await self._note_progress(done_bytes, total_bytes)
         if pieces != claimed.pieces:
             self._damaged(f"has {pieces} of the {claimed.pieces} pieces of its snapshot")
         n = claimed.from_n
@@ -142,7 +156,7 @@ class _Reading:
             n, last_wall_ms = number, wall_ms
             facts += self._apply(restorer, data, f"entry {number} of its log")
             done_bytes += len(data)
-            self._progress(done_bytes, total_bytes)
+            await self._note_progress(done_bytes, total_bytes)
         if n != self._store.n:
             self._damaged(f"lacks entry {n + 1} of its log")
         findings = RecoveryFindings(
@@ -153,6 +167,13 @@ class _Reading:
             remarks=self._remarks(claimed),
         )
         return await self._go_on(restorer, claimed, findings), findings
+
+    async def _note_progress(self, done_bytes: int, total_bytes: int) -> None:
+        """Also let the engine know that this daemon lives: to read a large store takes longer than a lease lasts."""
+        self._progress(done_bytes, total_bytes)
+        if self._clocks.monotonic_s() - self._renewed_s >= ASK_S:
+            await self._store.renew()
+            self._renewed_s = self._clocks.monotonic_s()
 
     async def _go_on(self, restorer: Restorer, claimed: StoreClaim, findings: RecoveryFindings) -> StoreClaim:
         start_ms = self._clocks.wall_ms()
@@ -182,7 +203,7 @@ class _Reading:
         found = []
         if not claimed.is_whole:
             sentence = "the engine had lost what was saved, and the daemon ended before all was saved anew"
-            found.append(f"{sentence}: only what changed since is there")
+            found.append(f"{sentence}: only what it kept and what changed since is there")
         info = self._store.engine
         if info is not None and not info.is_kept:
             sentence = "the engine appends nothing to a file, and a restart of it forgets"

@@ -66,8 +66,8 @@ class Snapshotting:
         self._is_logged = is_logged
         self._alone = alone
         self._monotonic_ns = monotonic_ns
-        self._losses = committer.losses
-        """What of the log's losses is in the state by now, and so in this snapshot."""
+        self._losses = 0
+        """What of the log's losses is in the state at the beginning, and so in this snapshot."""
         self._writer: SnapshotFile | None = None
         self._shelf = 0
         """The next shelf of those who sleep."""
@@ -100,6 +100,7 @@ class Snapshotting:
     def _opened(self) -> None:
         """The log goes on in a new segment. Whoever is known by now is to be in the snapshot, also one who came after
         `begin`: such facts may have been written just before the new segment, and nobody reads those again."""
+        self._losses = self._committer.losses
         self._holds = True
         self._engine.sleep.hold()
         self._slice()

@@ -185,7 +185,7 @@ class Committer:
                 if self._state == "gone":
                     raise FileNotFoundError(self.lost)
                 if self.lost_facts:
-                    raise DiskFull("what changed while there was no room is in memory alone")
+                    raise DiskFull("some of what was to be kept is in memory alone")
                 self.journal.close(version=version)
                 self._state = "closed"
                 return

@@ -10,7 +10,14 @@ from redis import Redis
 
 from presenced.backplane.errors import Emptied, Refused, Rewound
 from presenced.backplane.library import ACL_LINE, COMMANDS
-from presenced.backplane.store_engine import STORE_LEASE_MS, StoreClaim, StoreEngine, StoreHolder, StoreTaken
+from presenced.backplane.store_engine import (
+    STORE_LEASE_MS,
+    StoreBroken,
+    StoreClaim,
+    StoreEngine,
+    StoreHolder,
+    StoreTaken,
+)
 from tests.support.engines import RedisServer
 
 STATE, LOG = "{presenced}:store", "{presenced}:store:log"
@@ -28,6 +35,16 @@ class Stores:
     def store(self) -> StoreEngine:
         self.made.append(StoreEngine(self.server.access))
         return self.made[-1]
+
+    def contents(self) -> dict[bytes, object]:
+        """All that is in the engine."""
+        ways: dict[bytes, Callable[[bytes], object]] = {
+            b"hash": self.redis.hgetall,
+            b"stream": self.redis.xrange,
+            b"list": lambda key: self.redis.lrange(key, 0, -1),
+        }
+        keys: list[bytes] = self.redis.keys("*")  # type: ignore[assignment]
+        return {key: ways[self.redis.type(key)](key) for key in keys}  # type: ignore[index]
 
     async def claimed(self, name: str = "one", **options: bool) -> tuple[StoreEngine, StoreClaim]:
         store = self.store()
@@ -168,6 +185,136 @@ async def test_an_engine_that_lost_something_is_noticed(stores: Stores) -> None:
     await store.finish(1, 1, 3, store.n, store.bytes, 1, 1)
     _, claim = await stores.claimed("two", takes_over=True)
     assert claim.is_whole and claim.store_id == "the same"
+
+
+SNAPSHOT = f"{STATE}:snapshot:2"
+
+DAMAGES = {
+    f"DEL {LOG}": "has 0 entries in its log, where 4 belong",
+    f"XTRIM {LOG} MAXLEN 3": "has 3 entries in its log, where 4 belong",
+    f"XDEL {LOG} 4-0": "has 3 entries in its log, where 4 belong",
+    f"XADD {LOG} * a b": "has 5 entries in its log, where 4 belong",
+    f"DEL {SNAPSHOT}": "has 0 of the 2 pieces of its snapshot",
+    f"RPOP {SNAPSHOT}": "has 1 of the 2 pieces of its snapshot",
+    f"RPUSH {SNAPSHOT} x": "has 3 of the 2 pieces of its snapshot",
+    f"HDEL {STATE} from": "has 4 entries in its log, where 6 belong",
+    f"HDEL {STATE} snapshot": "has 0 of the 2 pieces of its snapshot",
+}
+"""What somebody does to a store, and what is said of it."""
+
+SLY_DAMAGES = {
+    f"XDEL {LOG} 4-0;XADD {LOG} 6-1 a b": "has an entry of somebody else in its log: 6-1",
+    f"HDEL {STATE} format": "lacks some of its state",
+    f"HDEL {STATE} epoch": "lacks some of its state",
+}
+"""What only a renewal sees."""
+
+
+async def with_snapshot(stores: Stores) -> StoreEngine:
+    """A store with a snapshot of two pieces, and the entries 3 to 6 behind it."""
+    store, _ = await stores.claimed()
+    for number in range(6):
+        await store.write(b"entry", number + 1)
+    for number in range(2):
+        await store.write_piece(2, number, b"piece")
+    await store.finish(2, 2, 10, 2, 10, 50, 1)
+    return store
+
+
+async def mended(stores: Stores, store: StoreEngine) -> None:
+    """The daemon claims it again and saves all anew, and nothing else is left."""
+    claim = await store.claim("nonce of one", "one", new_id="id of one", new_epoch=7, has_lost=True, is_broken=True)
+    assert isinstance(claim, StoreClaim) and not claim.is_whole
+    await store.renew(50)
+    _, between = await stores.claimed("two", takes_over=True)
+    assert not between.is_whole and (between.store_id, between.epoch) == ("id of one", 7)
+    claim = await store.claim("nonce of one", "one", new_id="x", new_epoch=1, takes_over=True)
+    assert isinstance(claim, StoreClaim)
+    await store.write(b"next", 9)
+    number = claim.snapshot + 1
+    await store.write_piece(number, 0, b"all")
+    await store.finish(number, 1, 3, store.n, store.bytes, 60, 2_000)
+    await store.write(b"after", 10)
+    await store.renew()
+    _, claim = await stores.claimed("three", takes_over=True)
+    assert claim.is_whole and (claim.store_id, claim.epoch, claim.pieces) == ("id of one", 7, 1)
+    reader = stores.made[-1]
+    assert [piece async for piece in reader.read_pieces(claim)] == [b"all"]
+    assert [data for _, data in await entries(reader, claim.from_n)] == [b"after"]
+    keys = {STATE, LOG, f"{STATE}:snapshot:{claim.snapshot}"}
+    assert {key.decode() for key in stores.redis.keys("*")} == keys  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, *SLY_DAMAGES])
+async def test_a_store_of_which_a_part_is_gone_is_noticed_and_mended(stores: Stores, damage: str) -> None:
+    store = await with_snapshot(stores)
+    for command in damage.split(";"):
+        stores.redis.execute_command(*command.split())
+    before = stores.contents()
+    calls: list[Awaitable[object]] = [store.renew()]
+    if damage in DAMAGES:
+        calls.append(store.write(b"x", 9))
+    for call in calls:
+        with pytest.raises(StoreBroken) as raised:
+            await call
+        assert raised.value.what == {**DAMAGES, **SLY_DAMAGES}[damage]
+    # A start changes nothing either: the daemon that has lost it may live.
+    with pytest.raises((StoreBroken, Refused)):
+        await stores.claimed("other", takes_over=True)
+    assert stores.contents() == before
+    await mended(stores, store)
+
+
+@pytest.mark.parametrize("last", ["9-0", "18446744073709551615-18446744073709551615"])
+async def test_a_log_that_takes_no_next_entry_is_noticed_and_mended(stores: Stores, last: str) -> None:
+    store = await with_snapshot(stores)
+    stores.redis.execute_command("XADD", LOG, last, "a", "b")
+    stores.redis.execute_command("XDEL", LOG, last)
+    with pytest.raises(StoreBroken, match="takes no entry behind the last of its log"):
+        await store.write(b"x", 9)
+    await mended(stores, store)
+
+
+async def test_what_is_left_of_a_broken_store_is_kept_until_the_next_snapshot(stores: Stores) -> None:
+    store = await with_snapshot(stores)
+    stores.redis.xtrim(LOG, 3, approximate=False)
+    with pytest.raises(StoreBroken):
+        await store.renew()
+    await store.claim("nonce of one", "one", new_id="id of one", new_epoch=7, has_lost=True, is_broken=True)
+    await store.write(b"next", 9)
+    _, claim = await stores.claimed("two", takes_over=True)
+    assert not claim.is_whole
+    reader = stores.made[-1]
+    assert [piece async for piece in reader.read_pieces(claim)] == [b"piece", b"piece"]
+    assert await entries(reader, claim.from_n) == [(7, b"next")]
+
+
+@pytest.mark.parametrize("has_field", [False, True], ids=["key", "field"])
+async def test_a_store_without_its_state_is_noticed_and_mended(stores: Stores, has_field: bool) -> None:
+    store = await with_snapshot(stores)
+    if has_field:
+        stores.redis.hdel(STATE, "state")
+    else:
+        stores.redis.delete(STATE)
+    for call in (store.renew(), store.write(b"x", 9)):
+        with pytest.raises(Emptied):
+            await call
+    with pytest.raises(StoreBroken, match="lacks its state, and has some of its log"):
+        await stores.claimed("other")
+    assert stores.redis.xlen(LOG) == 4
+    await mended(stores, store)
+
+
+async def test_a_snapshot_counts_only_with_the_log_that_goes_with_it(stores: Stores) -> None:
+    store = await with_snapshot(stores)
+    stores.redis.delete(LOG)
+    await store.write_piece(3, 0, b"begun before")
+    with pytest.raises(StoreBroken):
+        await store.write(b"x", 9)
+    await store.claim("nonce of one", "one", new_id="id of one", new_epoch=7, has_lost=True, is_broken=True)
+    for from_n in (5, 7):
+        with pytest.raises(Rewound):
+            await store.finish(3, 1, 12, from_n, 0, 60, 2_000)
 
 
 async def test_a_claim_that_was_lost_is_no_takeover(stores: Stores) -> None:

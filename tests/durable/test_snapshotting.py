@@ -264,12 +264,15 @@ def test_what_was_in_the_queue_when_it_was_given_up_is_no_second_end(
     assert len(scene.ended) == 1 and isinstance(scene.ended[0], DiskFull)
 
 
-def test_a_snapshot_makes_up_for_what_was_lost_before_it_began(scene: Scene) -> None:
+def test_a_snapshot_makes_up_for_what_was_lost_before_its_first_slice(scene: Scene) -> None:
     scene.thread.losses = 2
     scene.begin()
     scene.thread.losses = 3
+    scene.turn_over()
+    assert not scene.ended
+    scene.thread.losses = 4
     scene.until_ended()
-    assert scene.thread.made_up == 2
+    assert scene.thread.made_up == 3
 
 
 # --- who does what ------------------------------------------------------------------------------------------------
