@@ -12,6 +12,7 @@ are made of messages in `wire.codec`.
 from __future__ import annotations
 
 from presenced.wire.awaits import *  # noqa: F403  # a list of the names would say each message once more
+from presenced.wire.channel_requests import *  # noqa: F403
 from presenced.wire.contact_replies import *  # noqa: F403
 from presenced.wire.contact_requests import *  # noqa: F403
 from presenced.wire.event_replies import *  # noqa: F403

@@ -21,6 +21,7 @@ from presenced.limits import (
     WINDOWS_MAX,
 )
 from presenced.wire.awaits import Await, CancelAwait
+from presenced.wire.channel_requests import GetMembers, Join, Leave, UnwatchChannel, WatchChannel
 from presenced.wire.contact_requests import (
     Approve,
     Cancel,
@@ -307,54 +308,6 @@ class GetActivity(Message, tag=22):
     user: str = ""
     limit: Annotated[int, Meta(ge=1, le=ACTIVITIES_PER_USER_MAX)] = 20
     since_ms: WallMs = 0
-
-
-class Join(Message, tag=23):
-    """Put the device into the channel, until it leaves the channel or is gone."""
-
-    id: RequestId
-    channel: str
-    user: str = ""
-    device: str = ""
-    as_was: bool = False
-    """Do nothing if a link other than its own has taken the device out of a channel since it came."""
-
-
-class Leave(Message, tag=24):
-    """Take the device out of the channel. It is no error if it was not in it."""
-
-    id: RequestId
-    channel: str
-    user: str = ""
-    device: str = ""
-
-
-class GetMembers(Message, tag=25):
-    """Ask who is online in a channel: for a page in order of name, and for exact counts."""
-
-    id: RequestId
-    channel: str
-    after: str = ""
-    limit: Annotated[int, Meta(ge=0, le=USERS_PER_REQUEST_MAX)] = 100
-
-
-class WatchChannel(Message, tag=26):
-    """Watch a channel: the reply has its first page and counts; joins, leaves and changes follow."""
-
-    id: RequestId
-    channel: str
-    limit: Annotated[int, Meta(ge=0, le=USERS_PER_REQUEST_MAX)] = 100
-    users: Annotated[list[str], Meta(max_length=USERS_PER_REQUEST_MAX)] = []
-    """Members whom the client has of the page."""
-    have: Annotated[list[Digest], Meta(max_length=USERS_PER_REQUEST_MAX)] | None = None
-    """What it has of them, a digest for each; then the reply has only what differs."""
-
-
-class UnwatchChannel(Message, tag=27):
-    """Stop watching a channel."""
-
-    id: RequestId
-    channel: str
 
 
 class Applied(Message, tag=28):
