@@ -1,28 +1,30 @@
-"""Users about whom another node decides: what it says of them as facts is made the state of a running engine.
+"""Copies of users about whom another node decides: applies that node's facts to a running engine.
 
-One node is the home of each user and decides alone what becomes of them. The others keep a copy, so that each answers
-and tells its own links of everybody. A copy has the same devices, claims, texts and channels. Its record is the one
-that its home made, with the same version. It has no timer and makes no record, no fact and no event. Whoever watches,
-lists, counts, awaits or follows contacts is told as if the home were here.
+One node is the home of each user and alone decides about the user. Every other node keeps a copy, so that each node
+answers its own links about everybody. A copy has the same devices, claims, texts and channels as the user at home. Its
+record is the one that the home made, with the same version. A copy has no timers, and makes no record, fact or event.
+Links that watch, list, count, await or follow contacts see no difference from the home.
 
-The facts of one turn of a home are applied at once, in the order in which it made them. Facts about pairs of users
-(`PAIRS`) are decided by one node for all users: they change own users as they do copies. All that is known of a user
-tells of pairs what this user has of them, and the other side is told with the other user (`contacts.told_lists`).
+The facts of one turn of a home are applied at once, in the order in which it made them. Facts about two users
+(`pair_facts`) are decided by one node for all users, so they change the own users of a node as well as copies. All that
+is known of a user includes the user's own side of these facts alone; the other side comes with the other user
+(`contacts.told_lists`). `handovers` makes own users of copies, and copies of own users.
 
-The file is long because whoever takes a user over has to know all that was applied of one, and the other way round.
+The file is long because each kind of fact that does more here than at a restart has a method of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, get_args
-from zlib import crc32
+from typing import Final, get_args
 
 from presenced.core.dormants import NOTHING, tally_of, version_of
 from presenced.core.engine import Engine
 from presenced.core.event_facts import EventFact
-from presenced.core.model import DROPPED, GONE, Device, Session, User
-from presenced.core.part import Restoring, Start, TakeUp
+from presenced.core.model import DROPPED, Device, User
+from presenced.core.newness import NOTHING_KNOWN, Newness, newness_in
+from presenced.core.pair_facts import KEPT_PAIRS, PAIRS, without_pairs
+from presenced.core.part import Restoring, TakeUp
 from presenced.core.parts.device_facts import write_device
 from presenced.core.privacy import EVERYTHING
 from presenced.core.records import (
@@ -31,7 +33,6 @@ from presenced.core.records import (
     ClaimSet,
     ContactSet,
     ContactsKept,
-    ContactsSet,
     DeviceForgotten,
     DeviceSet,
     Fact,
@@ -46,39 +47,18 @@ from presenced.core.records import (
     VersionsRaised,
 )
 
-PAIRS: Final = (ContactSet, ContactsSet, BlockSet, HidingSet, AudienceSet)
-"""What is decided by one node for the users of all."""
-
-OF_PAIRS: Final = (*PAIRS, ContactsKept)
-"""The same, and what a user who is told of as a whole has of them."""
-
 OWN: Final = (PositionsKnown, VersionsRaised, UsersAsleep, ContactsKept, *get_args(EventFact))
 """What says nothing of a user's state to other nodes, and is passed over."""
 
 ENDINGS: Final = (ClaimSet, ShowingSet)
 """What a home says of a device that is gone before its memberships end."""
 
-SLICE_USERS: Final = 500
-"""Users to be taken over in one turn: about 3 ms, if half of them are live."""
-
 STRINGS_MAX: Final = 100_000
 
 
-class Newness(NamedTuple):
-    """How new a state of a user is. Of two the greater one is newer."""
-
-    said_ms: int
-    """Wall time at which something was last said of the user, by whomever."""
-    version: int
-    """Of the record, which time alone may have made since; 0 = there is none."""
-
-
-NOTHING_KNOWN: Final = Newness(0, 0)
-
-
 class Copies(Restoring):
-    """Applies the facts of other nodes to a running engine, and takes users over or lets go of them. Whoever calls
-    passes over facts about a user that come from any other node than the user's home, and runs a turn afterwards."""
+    """Applies the facts of other nodes to a running engine. Whoever calls passes over facts about a user that come from
+    any other node than the user's home, and runs a turn afterwards."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -151,7 +131,7 @@ class Copies(Restoring):
             if not was_told and any(isinstance(fact, RecordSet) for fact in facts):
                 self.engine.publisher.forget_version(user)
         if was_told or not says_pairs:
-            self.apply([fact for fact in facts if not isinstance(fact, OF_PAIRS)], now_ms)
+            self.apply(without_pairs(facts), now_ms)
         else:
             self._apply_all(user, facts, now_ms)
         if user.record.version and not any(isinstance(fact, RecordSet) for fact in facts):
@@ -257,7 +237,7 @@ class Copies(Restoring):
         since that node believes what it says). O(what is known of the user)."""
         if isinstance(facts, bytes):
             facts = self.engine.sleep.facts_in(name, facts)
-        said = [fact for fact in facts if isinstance(fact, OF_PAIRS)]
+        said = [fact for fact in facts if isinstance(fact, KEPT_PAIRS)]
         if not said:
             return
         self._begin(now_ms)
@@ -323,66 +303,7 @@ class Copies(Restoring):
                 ended.append(ContactSet(name, other, 0, 0, version, version))
         self.apply(ended, now_ms)
 
-    # --- users who change their home --------------------------------------------------------------------------
-
-    def adopt(self, name: str, now_ms: int, *, heard_ms: int | None, grace_ms: int, spread_ms: int = 0) -> None:
-        """This node decides about the user from now on, as after a restart: what ends by itself is waited for here, and
-        live devices are in grace. Idempotent.
-
-        With `heard_ms` their home is gone, and was heard then for the last time. Devices that were live count as heard
-        until then, and are in grace for `grace_ms` from now, or that of their kind if it is longer, and up to
-        `spread_ms` more, spread over the users by their names. With None the home has let go of the user in order
-        (`release`), and devices stay in the grace that they were in. Who sleeps sleeps on. O(what is known of the
-        user).
-        """
-        engine = self.engine
-        if heard_ms is not None:
-            engine.leases.assume(min(heard_ms, now_ms))
-        user = self._users.awake(name)
-        if user is None or not user.is_copy:
-            return
-        self._users.set_copy(user, is_copy=False)
-        start = Start(now_ms, grace_ms, spread_ms, heard_ms, [])
-        for device in user.devices.values():
-            if device.state == GONE:
-                continue
-            if heard_ms is None:
-                engine.leases.go_on_with(device, now_ms, grace_ms)
-            else:
-                engine.leases.hold(device, spread_ms and _share(name, spread_ms), start)
-        if user.claims or user.schedule is not None or user.text_until_ms or user.shown is not None:
-            engine.claims.take_over(user, now_ms)
-            engine.texts.take_over(user, now_ms)
-            engine.claims.resume([user], start)
-            engine.schedules.resume([user], start)
-        if user.privacy is not None:
-            engine.showings.resume([user], start)
-        engine.publisher.take_up(user)
-
-    def release(self, user: User, now_ms: int) -> list[Fact]:
-        """Another node decides about the user from now on. Returns what that node takes up by `replace`, and then
-        `adopt`; what was changed in this turn is among the facts of this node before it. A link that still holds a
-        device of the user here is lost to it, so that its client comes back. O(what is known of the user)."""
-        engine = self.engine
-        engine.ledger.reach(now_ms)
-        for device in user.devices.values():
-            if device.session is not None:
-                self._cut_off(device, device.session, now_ms)
-        engine.publisher.refresh(user, now_ms)
-        engine.publisher.face_records.keep_told(user)
-        for device in user.devices.values():
-            if device.state != GONE:
-                engine.leases.let_go_of(device)
-        engine.ends.let_go(user)
-        engine.schedules.let_go_of(user)
-        self._users.set_copy(user, is_copy=True)
-        return [fact for fact in engine.parts.facts_of(user, now_ms) if not isinstance(fact, OF_PAIRS)]
-
-    def _cut_off(self, device: Device, session: Session, now_ms: int) -> None:
-        if device.ref:
-            self.engine.sessions.release(now_ms, device, lost=True)
-        else:
-            self.engine.sessions.drop(now_ms, session, "")
+    # --- what is known of a user ------------------------------------------------------------------------------
 
     def facts_of(self, name: str, now_ms: int) -> bytes | list[Fact]:
         """All that is known of the user, and of pairs the user's side, as of somebody who sleeps. Of one who does it is
@@ -409,7 +330,7 @@ class Copies(Restoring):
             if tally_of(known) == NOTHING:
                 return known
             known = self.engine.sleep.facts_in(name, known)
-        return [fact for fact in known if not isinstance(fact, OF_PAIRS)]
+        return without_pairs(known)
 
     # --- what parts ask (`Restoring`) -------------------------------------------------------------------------
 
@@ -441,23 +362,3 @@ class Copies(Restoring):
     def due_ms(self, until_ms: int) -> int:
         """See `Restoring`."""
         return self.engine.clock.due_ms(until_ms, self.now_ms)
-
-
-def tells_pairs(known: bytes | Sequence[Fact]) -> bool:
-    """Whether what is known of a user (`Copies.facts_of`) says something of them and others. O(facts)."""
-    if isinstance(known, bytes):
-        return tally_of(known) != NOTHING
-    return any(isinstance(fact, OF_PAIRS) for fact in known)
-
-
-def newness_in(facts: Sequence[Fact]) -> Newness:
-    """The same by these facts of a user. O(facts)."""
-    for fact in facts:
-        if isinstance(fact, RecordSet):
-            return Newness(fact.since_ms + fact.said_after_ms, fact.version)
-    return NOTHING_KNOWN
-
-
-def _share(name: str, spread_ms: int) -> int:
-    """The user's share of what is spread over all: the same for all devices of one, who go offline in one step."""
-    return spread_ms * (crc32(name.encode()) & 0xFFFF) // 0x10000

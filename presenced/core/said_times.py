@@ -1,5 +1,5 @@
 """When something was last said of each user, by whomever: what somebody has said, told from what time alone makes of a
-user, such as the end of a grace. Nodes of a cluster compare by it what they know (`copies.Newness`).
+user, such as the end of a grace. Nodes of a cluster compare by it what they know (`newness.Newness`).
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from presenced.cluster.log.entries import OF_PAIRS, decode_facts, for_others
 from presenced.core import invariants
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
+from presenced.core.handovers import Handovers
 from presenced.core.model import Device, Edge, Session
 from presenced.core.parts.schedules import no_calendar
 from presenced.core.policy import Policy
@@ -195,6 +196,7 @@ class Node:
         self.is_full = False
         if cluster is not None:
             self.copies = Copies(self.engine)
+            self.handovers = Handovers(self.engine)
             self.engine.users.copy_by(lambda name: self.homes.get(name) != number)
             self.log = ReadBackLog()
             self.requests = self.forwarding = Forwarding(
@@ -243,7 +245,7 @@ class Node:
                     assert self.cluster is not None
                     self.homes[name] = self.cluster.home_by(name, sender)
                     if self.homes[name] == self.number:
-                        self.copies.adopt(name, now_ms, heard_ms=None, grace_ms=0)
+                        self.handovers.adopt(name, now_ms, heard_ms=None, grace_ms=0)
             if sender == self.number:
                 entry.then(now_ms)
         elif isinstance(entry, Batch):
@@ -271,7 +273,7 @@ class Node:
             self.homes[moved.user] = moved.to
             self.copies.replace(moved.user, decode_facts(moved.facts), self.now_ms)
         if moved.to == self.number:
-            self.copies.adopt(moved.user, self.now_ms, heard_ms=None, grace_ms=15_000)
+            self.handovers.adopt(moved.user, self.now_ms, heard_ms=None, grace_ms=15_000)
         self.forwarding.homes_changed([moved.user], self.now_ms)
 
     def _take_over(self, gone: Gone) -> None:
@@ -280,7 +282,7 @@ class Node:
             if home == gone.number:
                 self.homes[name] = gone.heirs(name)
                 if self.homes[name] == self.number:
-                    self.copies.adopt(name, self.now_ms, heard_ms=self.now_ms, grace_ms=30_000)
+                    self.handovers.adopt(name, self.now_ms, heard_ms=self.now_ms, grace_ms=30_000)
         self.forwarding.node_gone(gone.number, self.now_ms, self.now_ms)
 
 
@@ -325,7 +327,7 @@ class NodeHomes:
         user = node.engine.users.get(name)
         facts: list[Fact] = []
         if user is not None:
-            facts = node.copies.release(user, node.now_ms)
+            facts = node.handovers.release(user, node.now_ms)
             # Versions of one moment run ahead of the counter.
             node.engine.ledger.raise_version(user.record.version, node.now_ms)
         node.homes[name] = to

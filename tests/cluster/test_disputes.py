@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from presenced.cluster.log.entries import Moved, NodeBatch, Offer, Whole, decode_batch, home_part_of
-from presenced.core.copies import NOTHING_KNOWN
+from presenced.core.newness import NOTHING_KNOWN
 from presenced.core.positions import Life, carried
 from presenced.core.records import Fact, RecordSet, TextSet
 from presenced.limits import VERSION_GAP

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from presenced.core.copies import OF_PAIRS
+from presenced.core.pair_facts import KEPT_PAIRS
 from presenced.core.records import DeviceSet, Fact, RecordSet, TokensRevoked
 from presenced.wire.codec import encode
 from presenced.wire.messages import AddActivity, AddClaim, Done, EndClaim, Revoke, SetSchedule, SetStatus, Window
@@ -54,7 +54,7 @@ def known(node: TownNode) -> list[bytes]:
     for fact in node.engine.parts.facts_of(node.user("alice"), node.now_ms):
         if isinstance(fact, RecordSet):
             facts.append(RecordSet(fact.user, fact.status, fact.since_ms, 0, "", 0))
-        elif not isinstance(fact, (DeviceSet, *OF_PAIRS)):
+        elif not isinstance(fact, (DeviceSet, *KEPT_PAIRS)):
             facts.append(fact)
     return sorted(encode(fact) for fact in facts)
 

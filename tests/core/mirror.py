@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from presenced.core.copies import Copies
+from presenced.core.handovers import Handovers
 from presenced.core.parts.schedules import Calendar, no_calendar
 from presenced.core.policy import Policy
 from presenced.core.records import EventsErased, Fact, PositionsKnown
@@ -60,6 +61,8 @@ class Home(World):
         self.away.engine.users.copy_by(lambda name: True)
         self.copies = Copies(self.away.engine)
         self.copies_here = Copies(self.engine)
+        self.handovers = Handovers(self.away.engine)
+        self.handovers_here = Handovers(self.engine)
         """Of users who are at home at the other node."""
         self.standing_max = 30
         self.applied = 0

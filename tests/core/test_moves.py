@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from presenced.core.copies import SLICE_USERS
+from presenced.core.handovers import SLICE_USERS
 from presenced.core.horizon import Horizon
 from presenced.core.model import CONNECTED, GONE, User
 from presenced.core.policy import Policy
@@ -75,17 +75,17 @@ def deadlines(user: User) -> dict[str, Any]:
 
 def move(home: Home, name: str) -> None:
     """The home lets go of a user, the other node takes them over, and gives them back."""
-    here, there = home.copies_here, home.copies
+    here, there = home.handovers_here, home.handovers
     user = home.user(name)
     facts = here.release(user, home.now_ms)
     assert not any(isinstance(fact, ContactsSet) for fact in facts)
     home.turn()
-    there.replace(name, facts, home.now_ms)
+    home.copies.replace(name, facts, home.now_ms)
     there.adopt(name, home.now_ms, heard_ms=None, grace_ms=GRACE_MS)
     home.away.turn()
     assert not home.away.user(name).is_copy and home.user(name).is_copy
     back = there.release(home.away.user(name), home.now_ms)
-    here.replace(name, back, home.now_ms)
+    home.copies_here.replace(name, back, home.now_ms)
     here.adopt(name, home.now_ms, heard_ms=None, grace_ms=GRACE_MS)
     home.turn()
 
@@ -129,7 +129,7 @@ def test_who_is_taken_over_from_a_home_that_is_gone_goes_on_as_after_a_restart(s
     restarted = home.restarted(grace_ms=GRACE_MS, now_ms=home.now_ms, stopped_wall_ms=home.wall_ms)
     away.engine.users.copy_by(lambda name: False)
     for user in list(away.engine.users.order):
-        home.copies.adopt(user.name, home.now_ms, heard_ms=home.now_ms, grace_ms=GRACE_MS)
+        home.handovers.adopt(user.name, home.now_ms, heard_ms=home.now_ms, grace_ms=GRACE_MS)
     for world in (away, restarted):
         # What was overdue has ended in both then.
         world.advance(130)
@@ -187,7 +187,7 @@ def test_who_sleeps_at_home_sleeps_elsewhere_and_is_taken_over_asleep() -> None:
     assert home.engine.users.awake("alice") is None and away.users.awake("alice") is None
     other = Home(Policy())
     other.copies.replace("alice", kept, other.now_ms)
-    other.copies.adopt("alice", other.now_ms, heard_ms=other.now_ms, grace_ms=GRACE_MS)
+    other.handovers.adopt("alice", other.now_ms, heard_ms=other.now_ms, grace_ms=GRACE_MS)
     assert other.away.engine.users.awake("alice") is None
     assert other.away.record("alice") == home.record("alice")
 
@@ -321,7 +321,7 @@ def test_copies_keep_the_wall_times_of_home_when_a_clock_is_set() -> None:
         away.turn()
     assert device.heard_ms + away.engine.clock.offset_ms == heard_ms
     assert home.copies.facts_of("alice", home.now_ms) == home.copies_here.facts_of("alice", home.now_ms)
-    home.copies.adopt("alice", home.now_ms, heard_ms=None, grace_ms=GRACE_MS)
+    home.handovers.adopt("alice", home.now_ms, heard_ms=None, grace_ms=GRACE_MS)
     assert claim.due_ms == max(home.now_ms, claim.until_ms - away.engine.clock.offset_ms)
 
 
@@ -330,7 +330,7 @@ def test_links_that_hold_devices_of_who_is_let_go_of_are_lost() -> None:
     app = held_for(home, "alice")
     link = home.open("alice/laptop", instance=2)
     app.forget()
-    facts = home.copies_here.release(home.user("alice"), home.now_ms)
+    facts = home.handovers_here.release(home.user("alice"), home.now_ms)
     assert {fact.device: fact.silent for fact in facts if isinstance(fact, DeviceSet)} == {
         "phone": True,
         "laptop": True,
@@ -338,7 +338,7 @@ def test_links_that_hold_devices_of_who_is_let_go_of_are_lost() -> None:
     home.turn()
     assert link.ended == "" and [type(message) for message in app.messages] == [Taken]
     assert home.engine.leases.live == home.engine.leases.connected == 0
-    home.copies_here.adopt("alice", home.now_ms, heard_ms=None, grace_ms=GRACE_MS)
+    home.handovers_here.adopt("alice", home.now_ms, heard_ms=None, grace_ms=GRACE_MS)
     home.advance(30_500)
     assert home.record("alice").status == "offline"
 
@@ -365,7 +365,7 @@ def test_a_hundred_thousand_are_taken_over_in_slices() -> None:
     away.engine.users.copy_by(lambda name: False)
     for start in range(0, count, SLICE_USERS):
         for name in names[start : start + SLICE_USERS]:
-            copies.adopt(name, away.now_ms, heard_ms=away.now_ms, grace_ms=GRACE_MS, spread_ms=10_000)
+            home.handovers.adopt(name, away.now_ms, heard_ms=away.now_ms, grace_ms=GRACE_MS, spread_ms=10_000)
         away.turn()
     # Nobody notices, and nothing is said of anybody who did not change.
     assert watcher.pushes == [] and not away.log.facts
@@ -396,7 +396,7 @@ def test_who_was_active_may_have_been_so_until_their_home_was_gone() -> None:
     away, heard_ms = home.away, home.now_ms
     home.advance(12_000)
     away.engine.users.copy_by(lambda name: False)
-    home.copies.adopt("alice", home.now_ms, heard_ms=heard_ms, grace_ms=GRACE_MS)
+    home.handovers.adopt("alice", home.now_ms, heard_ms=heard_ms, grace_ms=GRACE_MS)
     away.advance(10_000)
     # More than five minutes after the last input that was said in a fact.
     assert away.record("alice").status == "online" and away.device("alice/laptop").heard_ms == heard_ms
@@ -409,7 +409,7 @@ def test_nothing_of_who_is_let_go_of_is_waited_for_or_read_again() -> None:
     app.done(SetSchedule(app.next_id(), "X", [Window(127, 0, 60)], user="alice"))
     app.done(SetStatus(app.next_id(), "dnd", "lunch", None, 5 * ROUND_MS, "alice"))
     alice = home.user("alice")
-    home.copies_here.release(alice, home.now_ms)
+    home.handovers_here.release(alice, home.now_ms)
     home.turn()
     made = len(home.log.facts)
     home.engine.schedules.rules_changed()

@@ -190,7 +190,7 @@ class Arrival:
             node.copies.end_earlier_pairs(name, erased, now_ms)
         user = node.engine.users.awake(name)
         if user is not None:
-            node.copies.release(user, now_ms)
+            node.handovers.release(user, now_ms)
 
     @property
     def _serves(self) -> bool:

@@ -33,7 +33,8 @@ from presenced.cluster.log.entries import (
 from presenced.cluster.log.memory import LogMemory
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import NOBODY, Member
-from presenced.core.copies import OF_PAIRS, Newness, newness_in
+from presenced.core.newness import Newness, newness_in
+from presenced.core.pair_facts import KEPT_PAIRS, without_pairs
 from presenced.core.positions import Life, uncarried
 from presenced.core.records import DeviceSet, Fact, RecordSet, TokensRevoked, UserErased
 from presenced.wire.codec import encode
@@ -89,9 +90,8 @@ class Disputes:
         if home in (node.mine, NOBODY) or node.home_changes.is_said(name):
             return
         known = node.engine.parts.facts_of(user, now_ms) if user is not None else ()
-        facts = [fact for fact in known if not isinstance(fact, OF_PAIRS)]
         node.home_changes.note_said(name)
-        node.batches.add(Moved(name, home.key, packed_facts(facts)))
+        node.batches.add(Moved(name, home.key, packed_facts(without_pairs(known))))
 
     # --- what others say --------------------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class Disputes:
         if is_newer:
             if is_mine:
                 # Also of whom nothing is known: what is taken now is taken up below, with its timers.
-                node.copies.release(node.engine.users.get_or_new(name), now_ms)
+                node.handovers.release(node.engine.users.get_or_new(name), now_ms)
             node.take_whole(name, known, now_ms, says_pairs=False)
         node.homes.set(name, node.mine)
         node.inheritance.take_up(name, now_ms)
@@ -220,7 +220,7 @@ class Disputes:
         return sorted(
             encode(_without_versions(fact) if isinstance(fact, RecordSet) else fact)
             for fact in self._facts_in(name, known)
-            if not isinstance(fact, (DeviceSet, *OF_PAIRS))
+            if not isinstance(fact, (DeviceSet, *KEPT_PAIRS))
         )
 
     def newness_in(self, name: str, known: KnownFacts, lives: Sequence[Life]) -> Newness:

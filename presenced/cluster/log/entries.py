@@ -27,6 +27,7 @@ from presenced.core.event_facts import (
     FollowerForgotten,
     FollowerSet,
 )
+from presenced.core.pair_facts import PAIRS
 from presenced.core.positions import Life
 from presenced.core.records import (
     AudienceSet,
@@ -62,9 +63,8 @@ OF_ONE_NODE: Final = frozenset(
 OF_FOLLOWERS: Final = frozenset({FollowerSet, FollowerForgotten})
 """How far followers with a name have come: said by whichever node such a one is on."""
 
-OF_PAIRS: Final = frozenset({ContactSet, ContactsSet, BlockSet, HidingSet, AudienceSet})
-"""What is said of two users at once, or of what one shows the other. Two homes might disagree about a pair for ever, so
-that one node decides all of these (`nodes.Nodes.registrar`)."""
+OF_PAIRS: Final = frozenset(PAIRS)
+"""Facts that one node decides for all users (`nodes.Nodes.registrar`)."""
 
 
 @dataclass_transform(frozen_default=True)
@@ -152,8 +152,8 @@ class Offer(ItemBase, tag=8):
     tag: int = 0
     """How far the node had read when it took that one for the home."""
     said_ms: int = 0
-    """Wall time at which something was last said of the user (`core.copies.Newness`), or at which they were erased; 0 =
-    the node is of an earlier version."""
+    """Wall time at which something was last said of the user (`core.newness`), or at which the user was erased; 0 = the
+    node is of an earlier version."""
 
 
 class Happened(ItemBase, tag=9):

@@ -9,7 +9,7 @@ from typing import Final
 
 from presenced.cluster.log.homes import BUCKETS, Homes
 from presenced.cluster.log.nodes import NOBODY, Member
-from presenced.core.copies import SLICE_USERS, Copies
+from presenced.core.handovers import SLICE_USERS, Handovers
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS
 
 LOOKS: Final = 20_000
@@ -19,9 +19,9 @@ LOOKS: Final = 20_000
 class Inheritance:
     """What this node has still to take over."""
 
-    def __init__(self, homes: Homes, copies: Copies, me: Member) -> None:
+    def __init__(self, homes: Homes, handovers: Handovers, me: Member) -> None:
         self._homes = homes
-        self._copies = copies
+        self._handovers = handovers
         self._me = me
         self._gone: dict[Member, bool] = {}
         """The homes that went, and whether in order."""
@@ -78,13 +78,13 @@ class Inheritance:
     def take_up(self, name: str, now_ms: int) -> None:
         """Decide the user from now on, whom another home has handed over in order. O(what is known of the user)."""
         self._acquired.append(name)
-        self._copies.adopt(name, now_ms, heard_ms=None, grace_ms=RESTART_GRACE_MS, spread_ms=0)
+        self._handovers.adopt(name, now_ms, heard_ms=None, grace_ms=RESTART_GRACE_MS, spread_ms=0)
 
     def adopt(self, name: str, left_by: Member, now_ms: int) -> None:
         """Decide the user from now on, whom this home has left. O(what is known of the user)."""
         is_orderly = self._gone.get(left_by, False)
         self._acquired.append(name)
-        self._copies.adopt(
+        self._handovers.adopt(
             name,
             now_ms,
             heard_ms=now_ms if is_orderly else left_by.last_ms,

@@ -342,7 +342,7 @@ class LogReader:
                 self._node.home_changes.note((name,), self._node.position)
                 if sender is self._node.mine:
                     # Of a home that has gone, and left the user to nobody, there may be a copy.
-                    self._node.copies.adopt(name, now_ms, heard_ms=None, grace_ms=RESTART_GRACE_MS)
+                    self._node.handovers.adopt(name, now_ms, heard_ms=None, grace_ms=RESTART_GRACE_MS)
                     self.memory.note_acquired(self._node.position, name)
                 else:
                     self._node.note_copy(name)

@@ -31,7 +31,7 @@ from presenced.cluster.log.entries import (
 from presenced.cluster.log.memory import LogMemory, Lost
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import Member
-from presenced.core.copies import tells_pairs
+from presenced.core.pair_facts import tells_pairs
 
 SAID_AT_ONCE: Final = 200
 """Users of whom all is said anew in one turn: about 3 ms."""

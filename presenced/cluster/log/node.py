@@ -44,6 +44,7 @@ from presenced.cluster.node_keys import NodeKey
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
 from presenced.core.event_facts import FAREWELL
+from presenced.core.handovers import Handovers
 from presenced.core.horizon import Horizon
 from presenced.core.positions import Life
 from presenced.core.records import EventAdded, Fact, FollowerForgotten, FollowerSet, RecordSet, UserErased
@@ -67,6 +68,7 @@ class Node:
         """`key` was drawn for this node, which has joined with its `entries.join_data`."""
         self.engine = engine
         self.copies = copies
+        self.handovers = Handovers(engine)
         self.name = name
         self.history = joined.history
         self._left: set[str] = set()
@@ -90,7 +92,7 @@ class Node:
         for info in joined.nodes:
             self.nodes.join(info.name, info.incarnation, decode_join(info.data))
         self.mine = self.nodes.join(name, joined.incarnation, join_data(key, choices))
-        self.inheritance = Inheritance(self.homes, copies, self.mine)
+        self.inheritance = Inheritance(self.homes, self.handovers, self.mine)
         self.backlog = Backlog(self.homes, copies, self.mine, self.batches)
         self.position = joined.n
         """The last entry of the log that was read, or stands for what was read."""
@@ -199,7 +201,7 @@ class Node:
         target = self.nodes.get(to)
         if target is None or target.heirs is not None or not target.is_ready or not self.own(name):
             return False
-        facts = self.copies.release(self.engine.users.get_or_new(name), self.engine.ledger.now_ms)
+        facts = self.handovers.release(self.engine.users.get_or_new(name), self.engine.ledger.now_ms)
         self.homes.set(name, target)
         self.home_changes.note_said(name)
         self.batches.add(Moved(name, to, packed_facts(facts)))
@@ -292,7 +294,7 @@ class Node:
         if user is None or user.is_copy:
             return
         if self.engine.parts.keep(user):
-            self.copies.release(user, self.engine.ledger.now_ms)
+            self.handovers.release(user, self.engine.ledger.now_ms)
         else:
             self.engine.users.set_copy(user, is_copy=True)
 
