@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from presenced.backplane.access import EngineAccess
 from presenced.backplane.connection import EngineConnection
-from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound
+from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound, Unreachable
 from presenced.backplane.functions import Functions
 from presenced.backplane.inspection import EngineInfo
 from presenced.backplane.library import DEFAULT_PREFIX, STORE_LIBRARY, Library, key_prefix
@@ -20,6 +20,8 @@ STORE_LEASE_MS = 6_000
 """Another daemon may take the store of one that has not been heard of for so long, by the engine's clock."""
 
 ENTRIES_READ = 64
+READ_BYTES = 1 << 20
+"""About so much is asked for in one go, as in a piece of a snapshot: a slow link has to bring it while a call lasts."""
 
 
 class StoreHolder(NamedTuple):
@@ -182,18 +184,30 @@ class StoreEngine:
 
     async def read_entries(self, after_n: int) -> AsyncIterator[tuple[int, int, bytes]]:
         """The entries of the log: number, the writer's wall clock, data."""
+        count, most = 1, ENTRIES_READ
         while True:
-            start = f"{after_n}-1"
-            found = await self._connection.call("XRANGE", f"{self._keys}:log", start, "+", "COUNT", ENTRIES_READ)
+            try:
+                found = await self._read_some(after_n, count)
+            except Unreachable:
+                if count == 1:
+                    raise
+                count = most = 1
+                continue
+            size = 0
             for identity, (_, wall_ms, _, data) in found:
                 after_n = int(identity.partition(b"-")[0])
+                size += len(data)
                 yield after_n, int(wall_ms), data
-            if len(found) < ENTRIES_READ:
+            if len(found) < count:
                 return
+            count = max(1, min(2 * count, most, READ_BYTES * count // (size + 1)))
 
     async def close(self) -> None:
         """End the connection; the next call makes it anew."""
         await self._connection.close()
+
+    async def _read_some(self, after_n: int, count: int) -> Any:
+        return await self._connection.call("XRANGE", f"{self._keys}:log", f"{after_n}-1", "+", "COUNT", count)
 
     def _snapshot_key(self, number: int) -> str:
         return f"{self._keys}:snapshot:{number}"

@@ -269,9 +269,11 @@ class EngineJournal:
             self._host.note_loss()
 
     def _claim_again(self, loss: Exception) -> None:
-        """One attempt."""
-        claimed = self._run(
-            lambda: self._store.claim(
+        """One attempt, over a new connection, so that the engine is looked at: by now it may be set to drop keys."""
+
+        async def claim() -> StoreClaim | StoreHolder:
+            await self._store.close()
+            return await self._store.claim(
                 self._nonce,
                 self._holder,
                 new_id=self._claimed.store_id,
@@ -280,7 +282,8 @@ class EngineJournal:
                 is_broken=isinstance(loss, StoreBroken),
                 takes_over=self._takes_back,
             )
-        )
+
+        claimed = self._run(claim)
         if isinstance(claimed, StoreHolder):
             raise TakenOver(f"its store was taken by {claimed.name}, when the engine had lost it")
         self._run(lambda: self._store.renew(self._claimed.version, self._claimed.starts))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 from redis import Redis
 
+from presenced.backplane.connection import EngineConnection
 from presenced.backplane.errors import Emptied, Refused, Rewound
 from presenced.backplane.library import ACL_LINE, COMMANDS
 from presenced.backplane.store_engine import (
+    READ_BYTES,
     STORE_LEASE_MS,
     StoreBroken,
     StoreClaim,
@@ -79,6 +82,29 @@ async def test_what_is_written_is_read_in_order(stores: Stores) -> None:
         await store.write(b"entry %d" % number, 1_000 + number)
     assert await entries(store) == [(number + 1, b"entry %d" % number) for number in range(150)]
     assert store.bytes == sum(len(b"entry %d" % number) for number in range(150))
+
+
+async def test_a_log_of_large_and_small_entries_is_read_a_mebibyte_at_a_time(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = await stores.claimed()
+    written = [bytes(300_000 if 40 <= number < 60 else 10) for number in range(150)]
+    for data in written:
+        await store.write(data, 1)
+    sizes: list[int] = []
+    call = EngineConnection.call
+
+    async def counted(connection: EngineConnection, *command: bytes | str | int, **options: float) -> Any:
+        answer = await call(connection, *command, **options)
+        if command[0] == "XRANGE":
+            sizes.append(sum(len(fields[3]) for _, fields in answer))
+        return answer
+
+    monkeypatch.setattr(EngineConnection, "call", counted)
+    assert [data for _, data in await entries(store)] == written
+    assert len(sizes) < 30
+    # A first large one is met among as many as were asked for of the small ones.
+    assert sorted(sizes)[-2] <= READ_BYTES
 
 
 async def test_an_entry_whose_answer_was_lost_is_one_entry(stores: Stores) -> None:

@@ -240,6 +240,19 @@ def test_a_stop_that_cannot_save_it_any_more_says_so(make_node: MakeNode, redis:
     assert "had lost what was saved" in again.log()
 
 
+def test_an_engine_that_drops_keys_by_now_is_named_once_one_is_gone(make_node: MakeNode, redis: RedisServer) -> None:
+    node = make_node(late_s=0.2).start()
+    with Swarm(node.port) as swarm:
+        before = with_snapshot_and_log(node, swarm)
+        redis.send("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        redis.send("DEL", LOG)
+        node.daemon.until_log("set maxmemory-policy noeviction: nothing can be saved (log_busy), presence goes on")
+        redis.send("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        node.daemon.until_log("snapshot: finished", times=2)
+    node.kill()
+    assert said(make_node().start(), NAMES) == before
+
+
 @pytest.mark.parametrize("is_soon", [True, False])
 def test_who_takes_an_emptied_store_for_a_free_one(make_node: MakeNode, redis: RedisServer, is_soon: bool) -> None:
     lease_ms = 60_000 if is_soon else 0
