@@ -1,4 +1,4 @@
-"""What a node makes of the common log, and what it says there: who lives, who is whose home, and what is known. Pure.
+"""One node's side of the common log: it applies the entries that it reads, and makes the batches that it appends. Pure.
 
-Nothing in here knows a link of another node: what acts for those is told of entries by `cluster.ports.Forwarder`.
+Nothing in here knows a link of another node. What serves such links is behind `cluster.ports.Forwarder`.
 """

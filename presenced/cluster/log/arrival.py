@@ -1,7 +1,12 @@
-"""How a node that has joined comes to know all users: each older node tells its own, and says when that was all. Pure.
+"""How a node that has joined learns all users before it serves. Pure.
 
-Who finds no older node knows all that there is: what the own disk says. Who was told by all serves: in the order in
-which they have come, since none says that it has told all before it serves itself. `Phase` says how far a node is.
+Each older node sends it the users whose home that node is, and says when it has sent all (`lessons` is the other end).
+A node that finds no older one begins with what its own disk knows. Then it looks through the users of its own disk: it
+becomes the home of those whom nobody has sent, and offers to the homes what its disk knows better. At last it appends
+`Ready`, and serves once it has read that back. `Phase` has these steps.
+
+Nodes that join at the same time serve in the order in which they have joined, because a node ends no lesson before it
+serves itself.
 """
 
 from __future__ import annotations
@@ -32,75 +37,77 @@ from presenced.core.told_shelves import names_of, names_on, take_shelf
 
 FOUND_AT_ONCE: Final = 5_000
 BROUGHT_AT_ONCE: Final = 200
-"""Users whom the own disk knows and who are looked at in one go: 10 ms. The lease has to be renewed meanwhile."""
+"""How many users of the own disk are looked at in one slice, and how many of them taken over: 10 ms. The node has to
+renew its lease between two slices."""
 
 UNTOLD_MS: Final = 15_000
-"""For so long the new home of a user is waited for. If it dies the log says so before."""
+"""How long this node waits until the new home of a user sends the user. If that node dies, the log says so earlier."""
 
 
 class Phase(Enum):
-    """How far the arrival of a node has come. Each is followed by the next, but for `ADOPTING`: only one that is alone
-    when it serves has that."""
+    """The steps of an arrival, in order. Only a node that is alone when it serves goes through `ADOPTING`."""
 
     LEARNING = auto()
-    """Older nodes tell of their users."""
+    """Older nodes send their users."""
     LOOKING = auto()
-    """All of them have, and it looks at those whom the own disk knows: some at a time."""
+    """They have sent all, and the node looks through the users of its own disk in slices."""
     ASKING = auto()
-    """It has said that it knows all users, and has not read that in the log."""
+    """It has appended `Ready`, and has not read it back yet."""
     ADOPTING = auto()
-    """It serves, and looks at all again: it is the home of those whom others have left, since nobody else is there."""
+    """It serves, and looks through all users again: it is alone, and becomes the home of those whom other nodes have
+    left without an heir."""
     OVER = auto()
-    """It serves, and knows whose home it is."""
+    """It serves, and knows the home of each user."""
 
 
 class Arrival:
-    """What this node still waits for."""
+    """How far this node has come."""
 
     def __init__(self, node: Node, disputes: Disputes, since_join: SinceJoin) -> None:
         self._node = node
         self._disputes = disputes
         self._since_join = since_join
         self._teachers: dict[Member, None] = {}
-        """Older nodes that have not told all of their users yet."""
+        """Older nodes that have not sent all of their users yet."""
         self._returned: set[Member] = set()
-        """Nodes that are older than this one, and have come to the log behind it: it began anew without them."""
+        """Nodes that have come back to a log that began anew, after this node had joined it. They have lived longer
+        than this one."""
         self._is_cut_short = False
-        """A node was lost before it had told all of its users, and no other has told all since."""
+        """A node died before it had sent all of its users, and the others have not all sent theirs again since."""
         self._last_gone = 0
-        """The position at which a node was lost last: who had told all users by then has told too few."""
+        """The position of the last death. A node that had sent all users by then has inherited more since."""
         self._phase = Phase.LEARNING
         self._left: Iterator[Sequence[str]] = iter(())
         """Users who are still to be looked at in this phase, some at a time."""
         self.founds = False
-        """Nobody is there who knows more: this node is the home of all whom it knows."""
+        """No other node knows more: this node is the home of all users whom it knows."""
         self._untold: dict[str, int] = {}
-        """Users of whom this node has read first that they were handed over, and not yet from their new home what is
-        between them and others; and until when that is waited for."""
+        """Users of whom this node has read first that they were moved, until when it waits for the new home to send
+        them with their pairs."""
         self._offers: list[Offer] = []
-        """What the own disk knows better. It is said behind the end of the arrival: before, nobody knows from which
-        position on whoever comes back to this node is to be told of what the homes make of it."""
-        # Nobody passes from those who are awake to those who sleep while both are walked over.
+        """What the own disk knows better than the homes. It is appended behind `Ready`: before that, no node knows from
+        which position on clients that come back to this node are to be told what the homes make of it."""
+        # Nobody falls asleep while users are walked over: those awake come last, and one might be missed.
         node.engine.sleep.hold()
         for member in node.nodes:
             if member.incarnation < node.mine.incarnation:
                 self._teachers[member] = None
-                # One that is still arriving itself, which nobody says, has no users. It serves before this node does.
+                # A node that is still arriving has no users, which the log does not say. It serves before this one.
                 node.nodes.note_ready(member)
 
     def begin(self, now_ms: int) -> None:
-        """What the own disk says is known by now."""
+        """Begin, once the own disk has been read."""
         self._consider(now_ms)
 
     def note_gone(self, member: Member, position: int, now_ms: int) -> None:
-        """A node is gone. Those whom it left its users to tell all of theirs again."""
+        """A node is gone. Its heirs have more users now, so that all older nodes send their users again."""
         if self._serves:
             return
         self._last_gone = position
         if member in self._teachers:
             del self._teachers[member]
             self._is_cut_short = True
-        # Those who tell again tell of them, too.
+        # The nodes that send all again send these users, too.
         self._untold.clear()
         for other in self._node.nodes:
             if other.incarnation < self._node.mine.incarnation or other in self._returned:
@@ -108,15 +115,15 @@ class Arrival:
         self._consider(now_ms)
 
     def note_returned(self, member: Member) -> None:
-        """A node that lived before has come back to a log that began anew: it alone tells of its users. No other has
-        ended its lesson by now, since each waits for whoever is missing (`Lessons`). O(1)."""
+        """A node of the old log has come back to the one that began anew, and sends its users, too. No other node has
+        ended its lesson by now, since each waits for those that may come back (`Lessons`). O(1)."""
         if self._serves or member is self._node.mine:
             return
         self._returned.add(member)
         self._teachers[member] = None
 
     def take(self, sender: Member, item: Parcel, parcels: Mapping[int, bytes], now_ms: int) -> None:
-        """What is told by an older node. O(users in it)."""
+        """Take in the users whom an older node has sent, or its word that it has sent all. O(users in it)."""
         node = self._node
         node.learn_lives(item.lives)
         node.horizon.learn(item.origin, item.horizon, item.floor, item.founded_ms)
@@ -149,19 +156,20 @@ class Arrival:
         self._consider(now_ms)
 
     def learn_moved(self, home: Member, name: str, facts: list[Fact], now_ms: int) -> None:
-        """The user was handed over, of whom nobody has told this node. The new home tells it of the user as well: what
-        is between users is not in what is handed over. If that home dies before, others tell all. O(what is known)."""
+        """A user was moved before anybody has sent the user to this node. The new home sends the user as well, since a
+        move tells nothing of pairs. If that node dies first, the others send all of their users again. O(what is
+        known)."""
         self._learn(home, name, facts, now_ms)
         self._untold[name] = now_ms + UNTOLD_MS
 
     def tick(self, now_ms: int) -> None:
-        """Wait no longer for what nobody tells. O(users that were handed over meanwhile)."""
+        """Stop waiting for users whom their new homes have not sent in time. O(users who were moved meanwhile)."""
         if self._untold:
             self._untold = {name: until_ms for name, until_ms in self._untold.items() if until_ms > now_ms}
             self._consider(now_ms)
 
     def _learn(self, home: Member, name: str, known: KnownFacts, now_ms: int) -> None:
-        """This is known of the user, and this is the home. O(what is known)."""
+        """Take in what is known of the user, and who the home is. O(what is known)."""
         node = self._node
         if node.homes.of(name) is NOBODY and node.engine.users.knows(name):
             self._give_way(name, known, now_ms)
@@ -169,24 +177,23 @@ class Arrival:
         node.take_whole(name, known, now_ms)
 
     def _give_way(self, name: str, known: KnownFacts, now_ms: int) -> None:
-        """The own disk has said something of the user, and another node is the home, which knows this. What is newer
-        here is offered, unless it says the same: a version that has lost its place in a kill seems newer than it is, as
-        all have that were made before another node died. What has ended by itself since the disk was read makes nothing
-        newer but where nobody has said anything since."""
+        """Another node is the home of a user whom the own disk knows, and this is what it knows. If the disk's state is
+        newer and says something else, it is to be offered to the home. Versions alone do not show that it is newer: all
+        that were made before a node died may look so."""
         node = self._node
         own = all_of(node.copies, name, now_ms)
         own_known, disputes = decode_known(own), self._disputes
         if isinstance(own_known, bytes) and isinstance(known, bytes) and unpacked(own_known)[1] == unpacked(known)[1]:
-            # They sleep here as at home, as most do.
+            # The user sleeps here as at home, as most users do.
             return
         own_said = disputes.newness_in(name, own_known, node.engine.positions.lives)
         said = disputes.newness_in(name, known, node.lives)
         is_newer = own_said > said and disputes.says_other(name, own_known, known)
-        # Tokens that were refused once are refused for good, whoever has said something since.
+        # Tokens that were revoked once stay revoked, whatever was said of the user since.
         if is_newer or disputes.revoked_in(name, own_known) > disputes.revoked_in(name, known):
             self._offers.append(Offer(name, own_said.version, own, said_ms=own_said.said_ms))
         if own_said < said and (erased := disputes.erased_in(name, known)):
-            # Lists of others have the user still, also of some whom nobody else knows.
+            # Contact lists of others still have the user, also lists of users whom only this disk knows.
             node.copies.end_earlier_pairs(name, erased, now_ms)
         user = node.engine.users.awake(name)
         if user is not None:
@@ -197,7 +204,7 @@ class Arrival:
         return self._phase in (Phase.ADOPTING, Phase.OVER)
 
     def _consider(self, now_ms: int) -> None:
-        """Look at those whom the own disk knows, once all have told of theirs."""
+        """Go on to the users of the own disk, once all older nodes have sent theirs."""
         if self._phase is not Phase.LEARNING or self._teachers or self._untold:
             return
         node = self._node
@@ -211,7 +218,7 @@ class Arrival:
         self._phase, self._left = phase, self._known_here()
 
     def _known_here(self) -> Iterator[Sequence[str]]:
-        """All whom the own disk knows, while some wake and none falls asleep."""
+        """All users whom the own disk knows, some at a time. Users may wake meanwhile, but none falls asleep."""
         users, number = self._node.engine.users, 0
         while number < users.dormants.shelves:
             yield names_on(users.dormants.shelf(number))
@@ -227,7 +234,7 @@ class Arrival:
         return looks and (self.founds or self._node.batches.bytes < WAITING_BYTES)
 
     def go_on(self, now_ms: int) -> None:
-        """Look at some whom this node knows, and end the phase behind the last. O(`FOUND_AT_ONCE`)."""
+        """Look at some of the users whom this node knows; behind the last the phase ends. O(`FOUND_AT_ONCE`)."""
         looks = 0
         for names in self._left:
             looks += len(names)
@@ -240,8 +247,8 @@ class Arrival:
             self._phase = Phase.OVER
 
     def note_ready(self) -> None:
-        """All nodes know that this one knows all users. If it is alone with that, whoever went meanwhile has left its
-        users to nobody: all whom this node knows are its own."""
+        """This node has read its `Ready` back, and serves. If no other node does, nodes that died meanwhile had no
+        heir, and all users whom this node knows become its own."""
         nodes, mine = self._node.nodes, self._node.mine
         if not self.founds and all(member is mine or not member.is_ready for member in nodes):
             self.founds = True
@@ -250,7 +257,7 @@ class Arrival:
             self._phase = Phase.OVER
 
     def _look_at(self, names: Sequence[str], now_ms: int) -> int:
-        """Be the home of those who have none; returns of how many that took long."""
+        """Become the home of those of these users who have none. Returns for how many that took long. O(users)."""
         node, homes = self._node, self._node.homes
         new = homes.unfiled(names)
         left = [] if len(new) == len(names) else [name for name in names if homes.of(name) is NOBODY]
@@ -268,14 +275,14 @@ class Arrival:
         homes.set_all(left, node.mine)
         for name in left:
             if filed[name] is not NOBODY:
-                # Told by a node that has gone before it had told others.
+                # Sent by a node that died before it had sent the user to the other nodes.
                 node.inheritance.adopt(name, filed[name], now_ms)
             self._disputes.say_known(name, all_of(node.copies, name, now_ms))
         return len(left)
 
     def _make_agree(self, names: Sequence[str], now_ms: int) -> int:
-        """Nobody is left who has told more of these users, perhaps: lists of which one side alone was told get the
-        other. Returns of how many that took long. O(contacts)."""
+        """A node died before it had sent all of its users, so that perhaps only one of two contacts was sent. Enter
+        each of them in the other's list where it is missing. Returns for how many users that took long. O(contacts)."""
         if not self._is_cut_short:
             return 0
         node = self._node
@@ -285,7 +292,7 @@ class Arrival:
         return len(names)
 
     def _ask(self) -> None:
-        """All is known: let all nodes know it, and serve then."""
+        """This node knows all users. Append `Ready`; it serves once it has read that back."""
         node, engine = self._node, self._node.engine
         if self.founds:
             node.learn_lives(engine.positions.lives)

@@ -1,8 +1,9 @@
-"""Users who change while the engine takes nothing, once too much would wait for it. Pure.
+"""Bounds the memory that changes take while the engine accepts nothing. Pure.
 
-What no acknowledgement waits for is not kept change by change then: all that is known of such a user is said at once
-later (`entries.Whole`), so that other nodes are told the net change. What happened then is forgotten, and events begin
-anew. So an outage costs memory for the users who change in it, and not for each of their changes.
+Changes wait in `batches` until they are appended. When more than `BACKLOG_BYTES` wait, changes for which nobody waits
+are no longer kept one by one: only the name of the user is kept, and later all that is known of the user is appended at
+once (`entries.Whole`). Other nodes then see the net change. Events of that time are lost, and begin anew afterwards. So
+an outage costs memory for each user who changes, and not for each change.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from presenced.core.records import (
 )
 
 BACKLOG_BYTES: Final = 16 << 20
-"""What waits beyond this is put off: some 100,000 changes."""
+"""If more bytes than this wait, changes are put off: some 100,000 changes."""
 
 _PUT_OFF: Final = frozenset({ClaimSet, DeviceForgotten, DeviceSet, MembershipSet, RecordSet, TextSet})
-"""What changes most, all of which is in what is said of the user later."""
+"""The facts that come most often. All of them are in what is appended of the user later."""
 
 
 class Backlog:
-    """Whom this node is still to tell of."""
+    """The users whose changes were put off."""
 
     def __init__(self, homes: Homes, copies: Copies, mine: Member, batches: Batches) -> None:
         self._homes = homes
@@ -47,34 +48,35 @@ class Backlog:
 
     @property
     def is_full(self) -> bool:
-        """Whether facts are to be passed through `reduced`. O(1)."""
+        """Whether facts have to pass through `reduced`. O(1)."""
         return bool(self._users) or self.has_no_room
 
     @property
     def has_no_room(self) -> bool:
-        """Whether more waits for the engine than is to wait. O(1)."""
+        """Whether more waits for the engine than should. O(1)."""
         return self._batches.bytes > BACKLOG_BYTES
 
     @property
     def has_work(self) -> bool:
-        """Whether there is somebody to tell of, or events are to begin anew, and room for it."""
+        """Whether there are users to be appended, or events that are to begin anew, and room for it."""
         return (bool(self._users) or self._has_lost_events) and self._batches.bytes < WAITING_BYTES
 
     def loses_event(self) -> bool:
-        """Whether there is no room for what happened just now. O(1)."""
+        """Whether there is no room for an event that has just happened, so that it is lost. O(1)."""
         is_lost = self.has_no_room
         self._has_lost_events |= is_lost
         return is_lost
 
     def take_lost_events(self) -> bool:
-        """Whether events are to begin anew, since some were lost. True once, behind the last user."""
+        """Whether events are to begin anew, since some were lost. True once, after the last user was taken."""
         is_due = self._has_lost_events and not self._users
         self._has_lost_events = self._has_lost_events and not is_due
         return is_due
 
     def reduced(self, facts: Sequence[Fact], now_ms: int, *, is_awaited: bool) -> list[Fact]:
-        """The facts of a turn that are to be told now. If acknowledgements wait for them (`is_awaited`), all is told
-        now of those among their users who were put off before. O(facts)."""
+        """Those facts of a turn that are to be appended now; the others are put off. If acknowledgements wait for the
+        turn (`is_awaited`), nothing is put off, and all is appended of those users in it who were put off before.
+        O(facts)."""
         users = self._users
         kept: list[Fact] = []
         whole: dict[str, None] = {}
@@ -96,7 +98,7 @@ class Backlog:
         return kept
 
     def take(self, count: int) -> list[str]:
-        """So many of those of whom all is to be told. O(count)."""
+        """Remove and return so many of the users of whom all is to be appended. O(count)."""
         names = list(islice(self._users, count))
         for name in names:
             del self._users[name]

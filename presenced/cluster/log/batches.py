@@ -1,7 +1,8 @@
-"""What this node is about to append to the log: items in the order in which they were made, taken batch by batch. Pure.
+"""The queue of items that this node appends to the log, batch by batch, in the order in which they were made. Pure.
 
-One batch is under way at a time. What is made meanwhile is in the next, so that the log is asked more rarely the more
-there is to append. A batch whose reply was lost is appended again under its number, which the log takes once.
+One batch is under way at a time. What is made meanwhile waits for the next batch, so that the more there is to append,
+the fewer requests each item costs. A batch whose reply was lost is appended again under its number, and the log accepts
+each number once. Batches that were read back are kept for a minute, because the log may still lose them.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from presenced.cluster.node_keys import NodeKey
 from presenced.wire.codec import encode, encode_into, list_head
 
 WAITING_BYTES: Final = 1 << 20
-"""While more than this waits, nothing is added that has time."""
+"""While more than this waits, nothing is added that can wait."""
 
 
 class Stored(NamedTuple):
-    """What is to be stored beside the log before the batch is appended that tells of it."""
+    """What is to be stored beside the log before the batch is appended that refers to it."""
 
     joiner: NodeKey
     number: int
@@ -51,37 +52,37 @@ class Batches:
     """Items in, batches out; and up to which item this node has read its own batches back."""
 
     def __init__(self, version: Callable[[], int], floor: Callable[[], int]) -> None:
-        """`version` says what the node's version counter has come to, and `floor` below which version there is nothing
-        that is still to be added."""
+        """`version` returns the node's version counter, and `floor` a version below which nothing is still to be
+        added."""
         self.added = 0
-        """Items that were ever added."""
+        """How many items were ever added."""
         self.confirmed = 0
-        """Of these, how many the node has read back: all nodes apply them."""
+        """How many of these the node has read back, so that all nodes apply them."""
         self._needs_append = False
         self.bytes = 0
-        """Bytes that wait."""
+        """How many bytes wait."""
         self.closed = 0
-        """Batches that were closed."""
+        """How many batches were closed."""
         self._version = version
         self._floor = floor
         self._is_marked = False
-        """A batch is wanted though there may be no item for it."""
+        """A batch is wanted even if there is no item for it."""
         self._wake: Callable[[], object] | None = None
         self._waiting: deque[Item] = deque()
         self._encoded = bytearray()
-        """The same, one behind the other: an item is encoded once, as most of what it costs is that."""
+        """The same items, encoded one behind the other. Each is encoded once, since that is most of its cost."""
         self._until: deque[int] = deque()
-        """Where each of them ends, counted from the first byte of all that was ever added."""
+        """Where each item ends, counted from the first byte that was ever added."""
         self._taken_bytes = 0
         self._floors: deque[_Floor] = deque()
-        """Below which version there was nothing to come when some of them were added; nothing came below it later."""
+        """For some of the items, the version below which no record came with them, nor comes behind them."""
         self._begins_turn = False
-        """The last item has the records of a turn, and what comes next is of another."""
+        """The last item has the records of a turn, and the next one is of another turn."""
         self._stored: dict[int, Stored] = {}
-        """What is to be stored before some of them are appended, by their numbers."""
+        """What is to be stored before an item is appended, by the number of the item."""
         self._under_way: Closed | None = None
         self._ends: deque[tuple[int, int]] = deque()
-        """Of each batch that was not read back yet: its number, and how many items there were with its last."""
+        """For each batch that was not read back yet, its number, and how many items there were up to its last."""
         self._taken = 0
         self._appended = 0
         """The newest batch whose append has succeeded."""
@@ -90,13 +91,14 @@ class Batches:
         self._sent: deque[Closed] = deque()
         """Batches that were closed and not read back yet."""
         self._unread: deque[NodeBatch] = deque()
-        """The same as they were made; those that are to be appended again are not among them."""
+        """The same batches as they were made, but for those that are to be appended again."""
         self._kept: deque[_Kept] = deque()
         """Batches that were read back not long ago: the log may still lose them."""
         self._again: deque[Closed] = deque()
         """Batches that the log has lost."""
         self._storing: deque[Closed] = deque()
-        """Of those that are kept or under way, the ones of which something stored may not have been taken yet."""
+        """Of the batches that are kept or under way, those of which something that is stored may not have been taken in
+        yet."""
 
     def wake_by(self, wake: Callable[[], object]) -> None:
         """Call this whenever there is something to append, where there was nothing; and now, if there is."""
@@ -105,8 +107,8 @@ class Batches:
             wake()
 
     def wait_for_appends(self) -> None:
-        """From now on an item is confirmed once its append has succeeded as well: that says more than that the log has
-        it."""
+        """From now on an item counts as confirmed once its append has succeeded as well: that promises more than that
+        the log has it."""
         self._needs_append = True
 
     def add(self, item: Item, stored: Stored | None = None, *, least: int | None = None) -> None:
@@ -129,7 +131,7 @@ class Batches:
             self._wake()
 
     def mark(self) -> None:
-        """Say how far this node's version counter has come, with the next batch or one without items. O(1)."""
+        """Append this node's version counter with the next batch, or in one without items. O(1)."""
         self._is_marked = True
         if self._wake is not None:
             self._wake()
@@ -190,7 +192,7 @@ class Batches:
 
     def appended(self, number: int) -> bool:
         """The append of this batch has succeeded, and of all before it. Returns whether items are confirmed by that:
-        they were read before, and nothing else wakes whoever waits for them."""
+        they were read back before, so that nothing else wakes those who wait for them."""
         confirmed = self.confirmed
         self._appended = max(self._appended, number)
         self._end_of_way(number)
@@ -198,8 +200,8 @@ class Batches:
         return self.confirmed != confirmed
 
     def decoded(self, data: bytes) -> NodeBatch:
-        """The batch with these bytes, whoever made it. The next of this node's own is still there as it was made.
-        O(bytes)."""
+        """The batch with these bytes, whichever node has made it. A batch of this node's own is not decoded: it is
+        still there as it was made. O(bytes)."""
         unread = self._unread
         if unread and unread[0].number == self._sent[0].number and data == self._sent[0].data:
             return unread[0]
@@ -226,15 +228,15 @@ class Batches:
             self.confirmed = self._ends.popleft()[1]
 
     def forget(self, position: int) -> None:
-        """The log does not lose what stands at this position or before it any more. O(what is forgotten)."""
+        """The log cannot lose what stands up to this position any longer. O(what is forgotten)."""
         while self._kept and self._kept[0].position <= position:
             number = self._kept.popleft().closed.number
             while self._storing and self._storing[0].number <= number:
                 self._storing.popleft()
 
     def forget_stored(self, joiner: NodeKey, number: int) -> None:
-        """The node has taken what was stored for it under this number and before, which is not stored again. O(batches
-        of which something is stored)."""
+        """The node has taken in what was stored for it up to this number: it is not stored again. O(batches of which
+        something is stored)."""
         for closed in self._storing:
             if closed is not self._under_way:
                 closed.stored[:] = [one for one in closed.stored if one.joiner != joiner or one.number > number]
@@ -242,7 +244,7 @@ class Batches:
             self._storing.popleft()
 
     def rewind(self, position: int) -> None:
-        """The log has lost all behind this position: append it again, as it was. O(that)."""
+        """The log has lost all behind this position: append those batches again, unchanged. O(that)."""
         lost = [kept.closed for kept in self._kept if kept.position > position]
         self._kept = deque(kept for kept in self._kept if kept.position <= position)
         # Each once, in order: one under way may be among those that were sent.

@@ -1,4 +1,4 @@
-"""What the own disk is still to have of what other nodes have said: facts, or all that is known. Pure."""
+"""What other nodes have decided, and this node's own disk has not been given yet: facts, or all that is known. Pure."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from presenced.core.records import Fact
 
 
 class DiskDebts:
-    """What was not given to the disk yet."""
+    """What the disk is still to be given."""
 
     def __init__(self) -> None:
         self._facts: list[Fact] = []
         self._owes_all = False
 
     def owe(self, facts: Sequence[Fact]) -> None:
-        """Others have decided this, and it was applied. O(facts)."""
+        """Other nodes have decided these facts, which were applied here. O(facts)."""
         self._facts += facts
 
     def owe_all(self) -> None:
-        """Something was said of users that has no facts of its own: it takes the place of what the disk knows of them,
-        which is to begin anew. O(1)."""
+        """Users were replaced as a whole, of which there are no facts: the disk has to begin anew with all that is
+        known. O(1)."""
         self._owes_all = True
 
     def take_facts(self) -> list[Fact]:
@@ -29,6 +29,6 @@ class DiskDebts:
         return facts
 
     def take_all(self) -> bool:
-        """Whether the disk is to begin anew since the last call."""
+        """Whether the disk has to begin anew. False after that, until `owe_all` is called again."""
         owes_all, self._owes_all = self._owes_all, False
         return owes_all

@@ -1,15 +1,18 @@
-"""Users of whom nodes believe different things, since the log has lost something: who is their home, and what is known
-of them. Pure.
+"""Settles which node is a user's home, and which state of the user holds, where nodes disagree. Pure.
 
-The last that says so in the log is the home (`Whole`), and whoever believed the same of itself yields when it reads
-that. A node that has yielded to the first may so be made the home by the last word, which was its own, and on its way
-by then: it hands the user over to that one.
+Nodes disagree after the log has lost entries that some of them had read. They also do when a node joins whose disk
+knows something of a user that the others do not.
 
-Of two states of a user the newer one holds: that of whom something was said last, by the clocks of nodes; and if
-nothing was said since, that with the newer record: versions of all nodes are of one scale. A node that knows a newer
-state than the home says keeps it, and offers it to the home (`Offer`), which takes it and says so to all. An offer says
-whom its node takes for the home. If that one takes the other for it, or nobody, then neither decides the user, and it
-becomes the home.
+The home: a node that takes itself for the home appends `Whole`, with all that it knows of the user. The last `Whole` in
+the log counts, and whoever took itself for the home gives way when it reads that. Two such items may cross: a node
+gives way to the first of them, while its own is the second, and counts. When it reads its own back, it moves the user
+to the node that it gave way to.
+
+The state: the newer one holds. That is the one in which something was said of the user later, by the nodes' wall
+clocks, and if nothing was said since, the one whose record has the higher version; all nodes count versions on one
+scale. A node that knows a newer state than the home offers it to the home (`Offer`), which adopts it and appends
+`Whole`. An offer names the node that its sender takes for the home. If that node takes the sender for the home, or
+knows of none, then neither of them decides the user, and the node that was offered the state becomes the home.
 """
 
 from __future__ import annotations
@@ -41,29 +44,30 @@ from presenced.wire.codec import encode
 
 
 class Disputes:
-    """What this node says of users in dispute, and makes of what others say."""
+    """This node's part in settling disputes: what it appends, and what it does with the items of others."""
 
     def __init__(self, node: Node, memory: LogMemory, homes_changed: Callable[[Sequence[str], int], object]) -> None:
-        """`homes_changed` is told of users who have another home, once what is known of them is applied."""
+        """`homes_changed` is called with users who have another home, once what is known of them was applied."""
         self._node = node
         self._memory = memory
         self._homes_changed = homes_changed
         self._said: dict[str, int] = {}
-        """Users of whom this node has said that it is their home, and how often, that was not read back yet."""
+        """How many items `Whole` this node has appended for a user and not read back yet."""
 
     # --- what this node says ----------------------------------------------------------------------------------
 
     def say_whole(self, name: str, now_ms: int) -> None:
-        """Tell all nodes that this one is the user's home, and all that is known of them but for pairs."""
+        """Append that this node is the user's home, with all that it knows of the user except pairs. O(what is
+        known)."""
         self.say_known(name, home_part_of(self._node.copies, name, now_ms))
 
     def say_known(self, name: str, known: msgspec.Raw) -> None:
-        """The same with what is given."""
+        """Append that this node is the user's home, with these facts of the user. O(1)."""
         self._said[name] = self._said.get(name, 0) + 1
         self._node.batches.add(Whole(name, known))
 
     def offer(self, name: str, now_ms: int) -> None:
-        """Tell the user's home what this node knows, and whoever decides pairs what it knows of those. O(what is
+        """Offer what this node knows of the user to the user's home, and of pairs to the registrar. O(what is
         known)."""
         node = self._node
         home = node.homes.of(name)
@@ -73,15 +77,15 @@ class Disputes:
         node.batches.add(Offer(name, said.version, known, home.key, node.position, node.tag, said.said_ms))
 
     def note_offered(self, item: Offer, now_ms: int) -> None:
-        """This node has read its own offer back. If another is the home by now, or the log has lost what the offer was
-        made by, it may not have been heeded: it is made again. O(what is known of the user)."""
+        """This node has read its own offer back. It offers again if the offer may have been ignored: the user has
+        another home by now, or the log has lost the position that the offer names. O(what is known of the user)."""
         home = self._node.homes.of(item.user)
         if item.to and home is not self._node.mine and (home.key != item.to or not self._is_of_this_log(item)):
             self.offer(item.user, now_ms)
 
     def note_known(self, name: str, now_ms: int) -> None:
-        """All nodes take this one for the user's home from now on, as it has said. O(1), or O(what is known of the
-        user) if it has yielded to another meanwhile."""
+        """This node has read its own `Whole` back, so that all nodes take it for the user's home. If it has given way
+        to another node meanwhile, it moves the user there. O(1), or O(what is known of the user) for a move."""
         node, left = self._node, self._said.pop(name, 1) - 1
         if left:
             self._said[name] = left
@@ -96,7 +100,8 @@ class Disputes:
     # --- what others say --------------------------------------------------------------------------------------
 
     def take_whole(self, sender: Member, item: Whole, now_ms: int) -> None:
-        """Another node says that it is the user's home, and what is known of them. O(what is known of the user)."""
+        """Another node has appended that it is the user's home, and what it knows of the user. O(what is known of the
+        user)."""
         node, known = self._node, decode_known(item.facts)
         is_less = self._is_less(item.user, known)
         node.homes.set(item.user, sender)
@@ -123,8 +128,9 @@ class Disputes:
             self.offer(item.user, now_ms)
 
     def take_offer(self, sender: Member, item: Offer, now_ms: int) -> None:
-        """The home takes what another node knows better, and says so to all. So does a node that has not heard that it
-        is the home. O(what is known of the user)."""
+        """Another node offers what it knows of the user. The home adopts what is newer, and appends it for all nodes.
+        If neither this node nor the sender decides the user, this node becomes the home. O(what is known of the
+        user)."""
         node, name, known = self._node, item.user, decode_known(item.facts)
         if node.nodes.registrar is node.mine:
             node.copies.decide_pairs(name, known, now_ms, says_all=False)
@@ -141,37 +147,37 @@ class Disputes:
             node.note_copy(name)
         if is_newer:
             if is_mine:
-                # Also of whom nothing is known: what is taken now is taken up below, with its timers.
+                # Also where nothing is known: the state that is adopted here gets its timers by `take_up` below.
                 node.handovers.release(node.engine.users.get_or_new(name), now_ms)
             node.take_whole(name, known, now_ms, says_pairs=False)
         node.homes.set(name, node.mine)
         node.inheritance.take_up(name, now_ms)
         self.say_whole(name, now_ms)
         if is_newer and self.erased_in(name, known):
-            # What disks have said of the user and others may be decided in this turn: the erasure is decided again,
-            # behind that.
+            # Pairs that disks know of the user may be decided in this turn. The erasure is decided again behind them.
             node.engine.moderation.erase(now_ms, node.engine.users.for_request(name))
         if not is_mine:
             self._homes_changed([name], now_ms)
 
     def _is_newer(self, item: Offer) -> bool:
-        """Whether what is offered is newer than what is known here, also than an erasure. O(1), and for one who sleeps
-        O(what is known)."""
+        """Whether the offered state is newer than what is known here, and newer than an erasure of the user. O(1), or
+        O(what is known) for a user who sleeps."""
         said, erased = self._newness_of(item.user), self._node.engine.erasures.last_of(item.user)
         if erased is not None:
             said = max(said, Newness(erased.at_ms, erased.version))
-        # A node of an earlier version tells no time.
+        # A node of an earlier version gives no time.
         return said < Newness(item.said_ms, item.version) if item.said_ms else said.version < item.version
 
     def _take_revocation(self, name: str, known: KnownFacts, now_ms: int) -> None:
-        """Tokens that were refused once are refused for good, whatever else the offer says. O(facts)."""
+        """Adopt a revocation of tokens from an offer, even if the rest is older: what was revoked once stays revoked.
+        O(facts)."""
         engine, before_ms = self._node.engine, self.revoked_in(name, known)
         user = engine.users.for_request(name) if before_ms else None
         if user is not None and engine.revocations.refuses_before(user) < before_ms:
             engine.moderation.revoke(now_ms, user, before_ms)
 
     def revoked_in(self, name: str, known: KnownFacts) -> int:
-        """The moment before which the user's tokens are refused by this; 0 = there is none. O(facts)."""
+        """The moment before which the user's tokens are refused by these facts; 0 = none are refused. O(facts)."""
         facts = self._facts_in(name, known)
         return next((fact.before_ms for fact in facts if isinstance(fact, TokensRevoked)), 0)
 
@@ -179,8 +185,8 @@ class Disputes:
         return self._node.engine.sleep.facts_in(name, known) if isinstance(known, bytes) else known
 
     def _is_unheard(self, sender: Member, item: Offer) -> bool:
-        """Whether that node takes this one for the home, which takes that one for it, or nobody; and both still did so
-        when that node said it. O(1)."""
+        """Whether neither node decides the user: the sender takes this node for the home, this node takes the sender
+        for it, or knows of none, and neither has changed since the offer was made. O(1)."""
         node = self._node
         return (
             item.to == node.me
@@ -190,28 +196,28 @@ class Disputes:
         )
 
     def _is_of_this_log(self, item: Offer) -> bool:
-        """Whether its node had read the same log as this one when it made the offer. O(1)."""
+        """Whether the sender had read the same log as this node when it made the offer. O(1)."""
         return self._memory.tag_at(item.position) == item.tag
 
     def _is_less(self, name: str, known: KnownFacts) -> bool:
-        """Whether this node serves and knows something newer than this. Who says that there is no record has erased the
-        user. O(facts in it)."""
+        """Whether this node serves and knows a newer state of the user than this one. A state without a record is that
+        of an erased user, and counts as newer. O(facts)."""
         node = self._node
         if not node.mine.is_ready or not version_in(known):
             return False
         if self.newness_in(name, known, node.lives) >= self._newness_of(name):
             return False
-        # The home keeps the version of a record that says the same, and would be offered it for ever.
+        # The home keeps its version of a record that says the same, and would get the same offer again and again.
         return self.says_other(name, decode_known(all_of(node.copies, name, node.engine.ledger.now_ms)), known)
 
     def says_other(self, name: str, one: KnownFacts, other: KnownFacts) -> bool:
-        """Whether these facts say different things of the user, but for versions, for devices, of which nodes know
-        different moments, and for what is between users. O(facts)."""
+        """Whether two states of the user differ, apart from versions, from pairs, and from devices, of which nodes know
+        different moments. O(facts)."""
         return self._shown_in(name, one) != self._shown_in(name, other)
 
     def erased_in(self, name: str, known: KnownFacts) -> int:
-        """Where the counter stood when the user was erased of whom no record is known by this; 0 = that is not known.
-        O(facts)."""
+        """The version at which the user was erased, if these facts have no record of the user; 0 = they have one, or
+        the version is not known. O(facts)."""
         if version_in(known):
             return 0
         return next((fact.version for fact in self._facts_in(name, known) if isinstance(fact, UserErased)), 0)
@@ -224,8 +230,8 @@ class Disputes:
         )
 
     def newness_in(self, name: str, known: KnownFacts, lives: Sequence[Life]) -> Newness:
-        """How new this is, by the version from before these kills. Who was erased is newer than what was known before.
-        O(facts)."""
+        """How new this state of the user is, with the version that its record had before the kills in `lives`. An
+        erasure is newer than what was known before it. O(facts)."""
         facts = self._facts_in(name, known)
         said = newness_in(facts)
         if said.version:
@@ -234,7 +240,7 @@ class Disputes:
         return said if erased is None else Newness(erased.at_ms, erased.version)
 
     def _newness_of(self, name: str) -> Newness:
-        """How new that is which is known here. O(1), and for one who sleeps O(what is known)."""
+        """How new the state is that this node knows. O(1), or O(what is known) for a user who sleeps."""
         return _uncarried(self._node.copies.newness_of(name), self._node.lives)
 
 

@@ -1,8 +1,9 @@
-"""What a node decides before it serves: which of it others are told, and which its own disk is to have. Pure.
+"""What a node that does not serve yet may append of its decisions, and give to its own disk. Pure.
 
-It decides users whose home it is already, by its own word. Of one whose home is not known yet its disk may say what
-held long ago. What ends by itself of that is no news: it would be newer than what the home says, here, and in the next
-life of this node as well. All that is known is told and saved once the node is the home, or serves.
+Such a node already decides the users whose home it is by its own word. Of a user whose home it does not know yet, its
+disk may have an old state, and what ends by itself in that state is no news: its facts would look newer than what the
+home says, here and in the next life of this node. So they are held back. All that is known of such a user is appended
+and saved once this node is the home, or serves.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from presenced.core.records import Fact
 
 
 def told_early(facts: Sequence[Fact], homes: Homes, mine: Member) -> list[Fact]:
-    """Those that others are told. What is between users is for nodes to decide that know all. O(facts)."""
+    """Those facts that are appended. Pairs are decided by nodes that know all users. O(facts)."""
     return [fact for fact in facts if type(fact) not in OF_PAIRS and homes.of(fact.user) is mine]
 
 
 def saved_early(facts: Sequence[Fact], homes: Homes, mine: Member) -> list[Fact]:
-    """Those that the own disk is to have. O(facts)."""
+    """Those facts that the own disk is given. O(facts)."""
     others = OF_ONE_NODE | OF_FOLLOWERS | OF_PAIRS
     return [fact for fact in facts if type(fact) in others or homes.of(fact.user) is mine]

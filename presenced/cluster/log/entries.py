@@ -58,10 +58,10 @@ OF_ONE_NODE: Final = frozenset(
         EventStreamSet,
     }
 )
-"""Facts about what one node told its own links. No other node is told of them."""
+"""Facts about what one node told its own links. They are not appended."""
 
 OF_FOLLOWERS: Final = frozenset({FollowerSet, FollowerForgotten})
-"""How far followers with a name have come: said by whichever node such a one is on."""
+"""How far followers with a name have come. Each is told by the node that the follower is on."""
 
 OF_PAIRS: Final = frozenset(PAIRS)
 """Facts that one node decides for all users (`nodes.Nodes.registrar`)."""
@@ -73,13 +73,13 @@ class ItemBase(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Decided(ItemBase, tag=1):
-    """What its node has decided: facts about users whose home it is, and about pairs if it is the registrar."""
+    """What the sender has decided: facts about users whose home it is, and about pairs if it is the registrar."""
 
     facts: msgspec.Raw
 
 
 class New(ItemBase, tag=2):
-    """The node is the home of these users from here on, unless they have one."""
+    """The sender is the home of those of these users who have none."""
 
     names: list[str]
 
@@ -94,29 +94,29 @@ class Moved(ItemBase, tag=3):
 
 
 class Whole(ItemBase, tag=4):
-    """All that is known of a user whose home the node is: it takes the place of what others know."""
+    """All that is known of a user whose home the sender is. It takes the place of what other nodes know."""
 
     user: str
     facts: msgspec.Raw
-    """What it says of pairs, if the node's disk alone knew the user, is decided by who decides those."""
+    """Pairs are in it if only the sender's disk knew the user. The registrar decides about those."""
 
 
 class ToNode(ItemBase, tag=5):
-    """For one node alone."""
+    """A message for one node alone."""
 
     to: NodeKey
     content: msgspec.Raw
 
 
 class Parcel(ItemBase, tag=6):
-    """At this position, what is stored beside the log under the number is all that is known of some users of this node.
-    It is for one that has joined."""
+    """All that is known of some users of the sender, as of this position, for a node that has joined. It is stored
+    beside the log under the number."""
 
     joiner: NodeKey
     number: int
-    """0 = the node has no more to send, and nothing is stored."""
+    """0 = the sender has no more to send, and nothing is stored."""
     position: int
-    """How far the node has read: it has told whom it inherited by then."""
+    """How far the sender has read. Users whom it had inherited by then are among those that it sends."""
     events: int = 0
     """The number of the newest event at that position."""
     events_epoch: int = 0
@@ -125,88 +125,88 @@ class Parcel(ItemBase, tag=6):
     origin: int = 0
     horizon: int = 0
     floor: int = 0
-    """Of the node's horizon (`core.horizon`): which node founded the cluster, how far it has come, and up to which
-    position the node cannot tell another what was late. 0 = not known."""
+    """Of the sender's horizon (`core.horizon`): which node founded the cluster, how far the horizon has come, and up to
+    which position the sender cannot tell another node what came late. 0 = not known."""
     founded_ms: int = 0
     """When that node founded the cluster."""
 
 
 class Ready(ItemBase, tag=7):
-    """The node knows all users from here on: it serves, and may inherit."""
+    """The sender knows all users from here on: it serves, and may be an heir."""
 
     lives: list[Life] = []
-    """Of the first node of all, whose records have other versions since these lives were ended by kills."""
+    """Lives of the cluster's first node that kills have ended, and that changed the versions of its records."""
 
 
 class Offer(ItemBase, tag=8):
-    """What the node knows of a user whose home is another node, which may know less: from its disk, or from a
-    node that is gone, and of which the log has lost what it said."""
+    """What the sender knows of a user whose home is another node, which may know less: from its disk, or from entries
+    that the log has lost."""
 
     user: str
     version: int
-    """Of the record, before a kill gave it another (`core.positions.uncarried`)."""
+    """The version of the record, before a kill gave it another (`core.positions.uncarried`)."""
     facts: msgspec.Raw
     to: NodeKey = NOWHERE
-    """The node that is taken for the home, since the one that is gone may have said so to some alone; 0 = all know."""
+    """The node that the sender takes for the home, since only some may have read that; 0 = all know the home."""
     position: int = 0
     tag: int = 0
-    """How far the node had read when it took that one for the home."""
+    """How far the sender had read when it took that node for the home."""
     said_ms: int = 0
     """Wall time at which something was last said of the user (`core.newness`), or at which the user was erased; 0 = the
     node is of an earlier version."""
 
 
 class Happened(ItemBase, tag=9):
-    """An event, which has its number by its place in the log."""
+    """An event. Its place in the log gives it its number."""
 
     event: EventAdded
     is_of_erased: bool
 
 
 class EventsAnew(ItemBase, tag=10):
-    """What the log has lost may have been told to followers: events have this epoch from here on, and follow this
-    number."""
+    """Events have this epoch from here on, and follow this number: events that the log has lost may have been told to
+    followers."""
 
     epoch: int
     seq: int
     horizon: int = 0
-    """How far the node's horizon had come by what was lost."""
+    """How far the sender's horizon had come with what was lost."""
 
 
 class Missing(ItemBase, tag=11):
-    """The log has begun anew, and this node has not come back: it is gone, unless it has."""
+    """This node is gone, unless it has come back to the log, which began anew."""
 
     key: NodeKey
     is_given_up: bool = False
-    """It is gone whether it has come back or not: what it decided since the log said so is known to nobody."""
+    """It is gone even if it has come back, since nobody knows what it decided after it was declared gone."""
 
 
 class Vacant(ItemBase, tag=12):
-    """These users have no home from here on, if the node, which is of an earlier version, was it: they were erased."""
+    """These users were erased: if the sender, which is of an earlier version, was their home, they have none now."""
 
     names: list[str]
 
 
 class Unpaired(ItemBase, tag=13):
-    """These users were erased when the counter of their home stood at this version: what was decided about them and
-    others before this position holds no longer. The home says it behind the erasure; the registrar says it again,
-    behind all that it had decided before it read that."""
+    """These users were erased at this version of their home's counter: what was decided about pairs of them before this
+    position holds no longer. The home appends it behind the erasure. The registrar repeats it, behind all that it had
+    decided before it read of the erasure."""
 
     names: list[str]
     version: int
 
 
 class Figures(ItemBase, tag=14):
-    """How the node is, for the operators of all."""
+    """How the sender is, for the operators of all nodes."""
 
     links: int
     lag_ms: int
     choices: NodeChoices | None = None
-    """Of its settings, if they are others by now than when it joined; None = they are as it has said before."""
+    """Its settings, if they have changed since it joined; None = they are as it has told before."""
 
 
 class Taken(ItemBase, tag=15):
-    """The node, which has joined, has taken what another has stored for it, up to this number: it may be sent more."""
+    """The sender, which has joined, has taken in what another node has stored for it, up to this number."""
 
     teacher: NodeKey
     number: int
@@ -237,10 +237,10 @@ class NodeBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     number: int
     """Of the batches of this incarnation, from 1 on."""
     version: int
-    """The node's version counter: no record that it decides from here on has a version below this."""
+    """The sender's version counter: no record that it decides from here on has a version below this."""
     items: list[Item]
     floor: int = 0
-    """No record that it has decided has a version below this, but for those in this batch and before. 0 = not known."""
+    """No record that the sender will append in later batches has a version below this; 0 = not known."""
 
 
 class ParcelContent(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -258,26 +258,26 @@ class JoinData(msgspec.Struct, array_like=True, frozen=True, gc=False):
     key: NodeKey
     """Drawn at its start (`nodes.Member`)."""
     has_lived: bool = False
-    """It comes from the log before, which is gone, and knows what the cluster had come to."""
+    """It comes from the old log, which is gone, and knows all users."""
     is_asked: bool = False
-    """It knows what operators of other nodes ask (`messages.ListLinks` and what came with it): one of an earlier
-    version would end by the question."""
+    """It understands questions of other nodes' operators (`messages.ListLinks` and those that came with it). A node of
+    an earlier version would end if it were asked."""
     gives_links: bool = False
-    """It gives others what lost links had, and takes that from them (`lost_links`)."""
+    """It hands over what lost links had, and takes that from other nodes (`lost_links`)."""
     origin: int = 0
     founded_ms: int = 0
-    """Of one that has lived: who founded the cluster as the node knows it, and when (`core.horizon`). 0 = not known."""
+    """For a node that has lived: who founded the cluster, and when (`core.horizon`). 0 = not known."""
     age: int = 0
-    """Of one that has lived: as in `nodes.Member`. 0 = not known."""
+    """For a node that has lived: as in `nodes.Member`. 0 = not known."""
     level: int = 0
-    """What it understands (`levels.LEVEL`). 0 = it is of a version from before there were levels, and the fields of
-    this say what it does: from level 1 on each node is asked, and gives links."""
+    """What it understands (`levels.LEVEL`). 0 = it is of a version before there were levels, and the fields above say
+    what it understands: from level 1 on each node is asked, and gives links."""
     choices: NodeChoices | None = None
-    """Of its settings; None = it is of an earlier version."""
+    """Its settings; None = it is of an earlier version."""
 
 
 def join_data(key: NodeKey, choices: NodeChoices | None = None) -> JoinData:
-    """What a node of this version says of itself when its life begins, for which this key was drawn."""
+    """What a node of this version says of itself when its life begins. The key was drawn for that life."""
     return JoinData(key, is_asked=True, gives_links=True, level=LEVEL, choices=choices)
 
 
@@ -313,12 +313,12 @@ def packed_facts(facts: Sequence[Fact]) -> msgspec.Raw:
 
 
 def all_of(copies: Copies, name: str, now_ms: int) -> msgspec.Raw:
-    """All that is known of a user, encoded; who sleeps sleeps on. O(what is known)."""
+    """All that is known of a user, encoded. A user who sleeps sleeps on. O(what is known)."""
     return msgspec.Raw(encode(copies.facts_of(name, now_ms)))
 
 
 def home_part_of(copies: Copies, name: str, now_ms: int) -> msgspec.Raw:
-    """The same without what is decided between users. O(what is known)."""
+    """The same without pairs. O(what is known)."""
     return msgspec.Raw(encode(copies.home_facts_of(name, now_ms)))
 
 
@@ -330,7 +330,7 @@ def version_in(known: KnownFacts) -> int:
 
 
 def users_in_pairs(facts: Sequence[Fact]) -> list[str]:
-    """The users whom facts of pairs among these name, each once. O(facts)."""
+    """The users who are named by those of these facts that are about pairs, each once. O(facts)."""
     names: dict[str, None] = {}
     for fact in facts:
         if type(fact) not in OF_PAIRS:
@@ -346,5 +346,5 @@ def users_in_pairs(facts: Sequence[Fact]) -> list[str]:
 
 
 def for_others(facts: Sequence[Fact]) -> list[Fact]:
-    """Those of a turn's facts that other nodes are told. O(facts)."""
+    """Those facts of a turn that are appended for other nodes. O(facts)."""
     return [fact for fact in facts if type(fact) not in OF_ONE_NODE]

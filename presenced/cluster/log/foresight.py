@@ -1,4 +1,7 @@
-"""Batches of nodes of a later version, which are read as a whole before anything of them is applied. Pure."""
+"""Decodes the whole of a batch from a node of a later version, before anything of it is applied. Pure.
+
+So a node that does not understand a part of it has applied nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,8 @@ from presenced.core.parts.sleep import Sleep
 
 
 def foresee(batch: NodeBatch, me: int, parcels: Mapping[int, bytes]) -> None:
-    """Raise `NotUnderstood` if this node cannot read all that the batch says to it. What comes with a parcel is in
-    `parcels`, as for `LogReader.take`. O(what it says)."""
+    """Raise `NotUnderstood` if this node cannot read all of the batch that concerns it. `parcels` as in
+    `LogReader.take`. O(size of the batch)."""
     for item in batch.items:
         match item:
             case Decided() | Moved():
@@ -46,7 +49,8 @@ def foresee(batch: NodeBatch, me: int, parcels: Mapping[int, bytes]) -> None:
 
 
 def _foresee_user(known: KnownFacts) -> None:
-    """What is kept of one who sleeps is read when somebody asks: nobody is left whom that would end."""
+    """The state of a user who sleeps is otherwise decoded when somebody asks for the user, where an error could not be
+    handled."""
     if isinstance(known, bytes):
         try:
             Sleep.facts_in("", known)

@@ -1,7 +1,7 @@
-"""Who is whose home: for every user that has one, the node that alone decides. Pure.
+"""The home of each user: the node that alone decides the user. Pure.
 
-A home that is gone is not replaced for each of its users when it goes: whoever asks is told the heir, and the table is
-brought up to date bucket by bucket (`inheritance`).
+When a node is gone, its users are not given to their heirs one by one. Whoever asks for the home of such a user gets
+the heir, and the table itself is brought up to date bucket by bucket (`inheritance`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from typing import Final
 from presenced.cluster.log.nodes import NOBODY, Member, heir_of
 
 BUCKETS: Final = 4_096
-"""Parts of the table: a walk goes from one to the next, with others' turns between."""
+"""Parts of the table. A walk goes from one to the next, and other turns run in between."""
 
 
 class Homes:
-    """Name → home. `len` counts the users that have one."""
+    """Homes by the names of users. `len` counts the users who have one."""
 
     def __init__(self) -> None:
         self._buckets: list[dict[str, Member]] = [{} for _ in range(BUCKETS)]
         self.counts: Counter[Member] = Counter()
-        """Users by home, as the table stands: those of one that is gone count there until they were looked at."""
+        """Users by home, as the table has them. Those of a home that is gone count there until the table is brought up
+        to date."""
 
     def __len__(self) -> int:
         return self.counts.total()
@@ -35,15 +36,15 @@ class Homes:
         return home
 
     def as_filed(self, name: str) -> Member:
-        """The user's home as the table stands: one that is gone if the table was not brought up to date since. O(1)."""
+        """The user's home as the table has it. It may be gone, if the table was not brought up to date since. O(1)."""
         return self._buckets[hash(name) % BUCKETS].get(name, NOBODY)
 
     def set(self, name: str, home: Member) -> None:
-        """The user's home is this from now on. O(1)."""
+        """The user's home is this one from now on. O(1)."""
         self._set(self._buckets[hash(name) % BUCKETS], name, home)
 
     def set_all(self, names: Iterable[str], home: Member) -> None:
-        """The same of many users at once. O(names); 0.3 us for each."""
+        """The home of all these users is this one from now on. O(names); 0.3 us for each."""
         buckets, new = self._buckets, 0
         for name in names:
             bucket = buckets[hash(name) % BUCKETS]
@@ -77,7 +78,7 @@ class Homes:
         ]
 
     def unfiled(self, names: Sequence[str]) -> list[str]:
-        """Those of these users who have no home, and had none that is gone. O(names); 0.2 us for each."""
+        """Those of these users of whom the table has no home, not even one that is gone. O(names); 0.2 us for each."""
         buckets = self._buckets
         return [name for name in names if name not in buckets[hash(name) % BUCKETS]]
 
@@ -86,7 +87,7 @@ class Homes:
         return len(self._buckets[number])
 
     def left_by(self, gone: Iterable[Member], number: int) -> list[str]:
-        """The users of one bucket whose home, as filed, is one of these. O(users in it)."""
+        """The users of one bucket whose home, as the table has it, is one of these. O(users in it)."""
         lost = frozenset(gone)
         return [name for name, home in self._buckets[number].items() if home in lost]
 

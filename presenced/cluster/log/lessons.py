@@ -1,12 +1,12 @@
-"""What nodes that have joined are still to be told: all users of this node, some at a time. Pure.
+"""Sends all users of this node to nodes that have joined, some at a time (`arrival` is the other end). Pure.
 
-They are stored beside the log in parcels, and an entry of the log says at which position each parcel holds: the other
-nodes read past it. A user who changes behind that position is told by the facts of the change, as to everybody. A node
-that has joined says what it has taken, and is sent no more than a few MiB ahead of that, so that neither this node nor
-the engine holds more, however many users there are.
+The users travel in parcels, which are stored beside the log. An entry of the log names each parcel, and the position at
+which it holds; all other nodes read past it. A change behind that position reaches the new node by its facts, as it
+reaches every node. A node that has joined confirms what it has taken in, and is sent no more than a few MiB ahead of
+that: so neither this node nor the engine holds more, however many users there are.
 
-Those who sleep are told first, whole shelves at a time, and then those who are awake. Nobody falls asleep meanwhile, so
-that nobody is passed over between the two.
+Users who sleep are sent first, whole shelves at a time, and then those who are awake. Nobody falls asleep meanwhile, so
+that nobody is missed between the two.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from presenced.wire.codec import encode
 PARCEL_COST: Final = 800
 AWAKE_COST: Final = 8
 SHELF_COST: Final = 8
-"""What a parcel, and so a turn, may have: a name that is looked at counts 1, who is awake takes 15 us, and a shelf of
-32 who sleep as long. About 1.5 ms."""
+"""The most that one parcel, and so one turn, may cost: about 1.5 ms. To look at a name costs 1; a user who is awake
+takes 15 us, and so does a shelf of 32 who sleep."""
 
 PARCEL_BYTES: Final = 256 << 10
-"""A parcel that has reached this size takes no more."""
+"""Nothing is added to a parcel that has reached this size."""
 
 AHEAD_PARCELS: Final = 32
 AHEAD_BYTES: Final = 4 << 20
-"""While so much was stored for a node that it has not taken, it is sent no more."""
+"""While a node has not taken in so much of what was stored for it, it is sent no more."""
 
 NUMBER_BITS: Final = 32
 
 
 class _Lesson:
-    """How far one node has been told."""
+    """How much one node has been sent."""
 
     __slots__ = ("ahead", "ahead_bytes", "bucket", "names", "number", "shelf")
 
@@ -51,21 +51,21 @@ class _Lesson:
         self.number = 0
         """Of the last parcel."""
         self.ahead: deque[tuple[int, int]] = deque()
-        """Parcels that were not taken yet, by number and bytes."""
+        """Parcels that were not taken in yet, by number and bytes."""
         self.ahead_bytes = 0
         self.begin()
 
     def begin(self) -> None:
-        """All is to be told from here on."""
+        """Begin with the first user, whatever was sent before."""
         self.shelf: int | None = 0
-        """The next shelf of those who sleep; None = all of these were told."""
+        """The next shelf of users who sleep; None = all shelves were sent."""
         self.bucket = 0
         self.names: list[str] = []
-        """Users of the bucket before, who are still to be looked at."""
+        """Users of the bucket before `bucket` who are still to be looked at."""
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody is left who is this node's now."""
+        """Whether all users were sent whose home this node is now."""
         return self.shelf is None and self.bucket == BUCKETS and not self.names
 
     @property
@@ -79,37 +79,37 @@ class _Lesson:
         self.ahead_bytes += size
 
     def note_taken(self, number: int) -> None:
-        """This parcel was taken, and all before it."""
+        """This parcel was taken in, and all before it."""
         while self.ahead and self.ahead[0][0] <= number:
             self.ahead_bytes -= self.ahead.popleft()[1]
 
 
 class Lessons:
-    """Tells those that have joined."""
+    """What this node sends to those that have joined."""
 
     def __init__(self, node: Node, is_all: Callable[[], bool]) -> None:
-        """`is_all` says whether this node knows which users are its own: no lesson ends before."""
+        """`is_all` says whether this node knows which users are its own. No lesson ends before that."""
         self._node = node
         self._is_all = is_all
         self._lessons: dict[Member, _Lesson] = {}
         self._told: dict[Member, _Lesson] = {}
-        """Nodes that were told all and do not serve yet."""
+        """Nodes that were sent all users and do not serve yet."""
         self._is_holding = False
 
     def begin(self, joiner: Member) -> None:
-        """This node has joined."""
+        """The node has joined, and is to be sent all users."""
         self._lessons[joiner] = _Lesson()
         self._hold()
 
     def end(self, joiner: Member) -> None:
-        """This node knows all users, or is gone."""
+        """The node serves, or is gone: it is sent nothing more."""
         lesson = self._lessons.pop(joiner, None) or self._told.pop(joiner, None)
         if lesson is not None and lesson.ahead:
             self._node.batches.forget_stored(joiner.key, lesson.ahead[-1][0])
         self._hold()
 
     def begin_again(self) -> None:
-        """This node is the home of more users than before: who has not been told all yet is told from the beginning."""
+        """This node is the home of more users than before. All nodes that do not serve yet are sent all users again."""
         self._lessons |= self._told
         self._told = {}
         for lesson in self._lessons.values():
@@ -117,14 +117,14 @@ class Lessons:
         self._hold()
 
     def note_taken(self, joiner: Member, number: int) -> None:
-        """This node has taken what was stored for it up to this number. O(what it may be sent ahead)."""
+        """The node has taken in what was stored for it, up to this number. O(what it may be sent ahead)."""
         lesson = self._lessons.get(joiner) or self._told.get(joiner)
         if lesson is not None:
             lesson.note_taken(number)
             self._node.batches.forget_stored(joiner.key, number)
 
     def _hold(self) -> None:
-        """Nobody falls asleep while somebody is being told."""
+        """Keep users awake while there is a lesson."""
         sleep = self._node.engine.sleep
         if self._lessons and not self._is_holding:
             sleep.hold()
@@ -134,7 +134,7 @@ class Lessons:
 
     @property
     def has_work(self) -> bool:
-        """Whether there is something to tell somebody, and room for it."""
+        """Whether there is something to send to some node, and room for it."""
         if not self._lessons or self._node.batches.bytes >= WAITING_BYTES:
             return False
         return any(map(self._goes_on, self._lessons.values()))
@@ -143,7 +143,7 @@ class Lessons:
         return lesson.has_room and (not lesson.is_over or self._is_all())
 
     def go_on(self, now_ms: int) -> None:
-        """Make the next parcel for one of them. O(`PARCEL_COST`)."""
+        """Make the next parcel for one of the nodes. O(`PARCEL_COST`)."""
         if not self.has_work:
             return
         going_on = [one for one in self._lessons.items() if self._goes_on(one[1])]
@@ -180,14 +180,14 @@ class Lessons:
             self._hold()
 
     def _next_shelf(self, lesson: _Lesson) -> ToldShelf:
-        """What is told of the users on the next shelf. There is always one."""
+        """What is sent of the users on the next shelf. There is always one."""
         assert lesson.shelf is not None
         node, number = self._node, lesson.shelf
         lesson.shelf = number + 1 if number + 1 < node.engine.users.dormants.shelves else None
         return told_shelf(node.engine, number, lambda names: node.homes.that_are(names, node.mine))
 
     def _is_to_be_told(self, name: str) -> bool:
-        """Whether the user is this node's, and was not told with those who sleep."""
+        """Whether the user is this node's, and was not sent with a shelf."""
         node = self._node
         if node.homes.of(name) is not node.mine:
             return False
@@ -195,7 +195,8 @@ class Lessons:
         return users.awake(name) is not None or name not in users.dormants
 
     def tell_also(self, name: str, now_ms: int) -> None:
-        """This node has become the home of the user, whom nobody else tells of now. O(what is known of the user)."""
+        """Send the user, whose home this node has just become, to all nodes that do not serve yet: no other node sends
+        the user now. O(what is known of the user)."""
         users = [(name, all_of(self._node.copies, name, now_ms))]
         for joiner, lesson in [*self._lessons.items(), *self._told.items()]:
             self._send(joiner, lesson, users, [])
@@ -210,7 +211,7 @@ class Lessons:
 
     def _parcel(self, joiner: Member, number: int, events: int = 0, events_epoch: int = 0) -> Parcel:
         node, horizon = self._node, self._node.horizon
-        # A node that does not know all users yet has nothing to say of the rest.
+        # A node that does not know all users yet has no horizon to pass on.
         origin = horizon.origin if horizon.has_begun else 0
         return Parcel(
             joiner.key,

@@ -1,8 +1,10 @@
-"""What a node makes of each entry of the log: who lives, who decides, and what others have decided. Pure.
+"""Applies each entry of the log to this node: who lives, who decides which user, and what others have decided. Pure.
 
-Entries are taken in order, each once. Work that grows with the number of users is done in slices (`work`).
+The pump hands over all entries in order, each once. All nodes read the same entries in the same order, so that they
+agree without asking each other. Work that grows with the number of users is not done while an entry is applied, but in
+slices afterwards (`work`).
 
-The file is long because it has all kinds of entries, and the order in which one of them is taken matters for the rest.
+The file is long because it handles every kind of entry, and the order of the steps matters within most of them.
 """
 
 from __future__ import annotations
@@ -58,22 +60,22 @@ from presenced.cluster.ports import Forwarder
 from presenced.limits import RESTART_GRACE_MS
 
 _OF_ALL: Final = frozenset({EventsAnew, Missing, New, Ready, ToNode, Unpaired})
-"""A node applies these only when it reads its own batch back."""
+"""Of its own items, those that a node applies only when it reads them back."""
 
 _USER_OF: Final = attrgetter("user")
 
 _OF_NOBODY: Final = frozenset({Figures, Taken})
-"""What says nothing of a user."""
+"""Items that are not about users."""
 
 
 class LogReader:
-    """Reads for one node."""
+    """Applies the log to one node."""
 
     def __init__(self, node: Node, forwarder: Forwarder) -> None:
         self.entries_read = 0
         self._observer: NodesObserver = NobodyObserves()
         self._newest = 0
-        """No record that was read has a version above this, but for users who change twice within a millisecond."""
+        """No record that was read has a version above this, except where a user changed twice within a millisecond."""
         self._node = node
         self._forwarder = forwarder
         self.memory = LogMemory()
@@ -84,15 +86,15 @@ class LogReader:
         self.own_figures = OwnFigures(node)
         self._since_join = SinceJoin(node)
         self._arrival = Arrival(node, self._disputes, self._since_join)
-        # Whoever serves has been told by all that are older, and these serve themselves by then.
+        # A node that serves has been sent the users of all older nodes, which serve themselves by then.
         self._lessons = Lessons(node, lambda: node.mine.is_ready and self._returns.is_over)
 
     def observe_by(self, observer: NodesObserver) -> None:
-        """Tell this one what is read of the other nodes."""
+        """Tell the observer what the log says about nodes."""
         self._observer = observer
 
     def begin(self, now_ms: int) -> None:
-        """What the own disk says is known by now. An only node asks to serve at once."""
+        """Begin, once the own disk has been read. A node that is alone asks to serve at once."""
         self._arrival.begin(now_ms)
         if self._arrival.founds:
             self._returns.found(now_ms)
@@ -106,8 +108,8 @@ class LogReader:
         return [item.number for item in parcels if item.joiner == mine.key and item.number]
 
     def take(self, entry: Entry, now_ms: int, parcels: Mapping[int, bytes]) -> None:
-        """The next entry. `parcels`: what is stored under the numbers that are `wanted`. Raises `NotUnderstood` if it
-        is of a later version, of which nothing is applied then. O(what it says)."""
+        """Apply the next entry. `parcels` has what is stored under the numbers that `wanted` returns. Raises
+        `NotUnderstood` for an entry of a later version, and applies nothing of it. O(size of the entry)."""
         node = self._node
         node.note_read(entry.n, entry.tag)
         forgotten = self.memory.note_read(entry.n, entry.tag, now_ms)
@@ -131,7 +133,7 @@ class LogReader:
         nodes.note_next_life(entry.node, entry.n)
         member = nodes.join(entry.node, entry.incarnation, data)
         if data.has_lived:
-            # Only who knows all users comes back to a log.
+            # Only a node that knew all users comes back to a log.
             nodes.note_ready(member)
             self._returns.note_lived(member, data, entry.at_ms, founds=self._arrival.founds)
             self._arrival.note_returned(member)
@@ -148,7 +150,7 @@ class LogReader:
         node = self._node
         member = node.nodes.of_entry(entry.incarnation)
         if member is None:
-            # It was taken for gone here before the log lost that. Who has joined meanwhile waits to be told again.
+            # It was taken for gone here before the log lost that. A node that has joined since waits for all users.
             self._lessons.begin_again()
             return
         gone = decode_gone(entry.data)
@@ -162,7 +164,7 @@ class LogReader:
         self._lose(member, now_ms - silent_ms, now_ms, is_orderly=gone.voluntary)
 
     def _lose(self, member: Member, last_ms: int, now_ms: int, *, is_orderly: bool) -> None:
-        """The node is gone, and was heard last at this moment."""
+        """The node is gone. It was last heard at `last_ms`."""
         node = self._node
         node.nodes.leave(member, last_ms)
         node.engine.ledger.raise_version(node.nodes.newest, now_ms)
@@ -199,7 +201,7 @@ class LogReader:
             self._lost_entries.note_own(batch.items)
             node.batches.read_back(batch.number, entry.n)
         else:
-            # Versions of all nodes are of one scale: what is told next here is above all that was told there.
+            # All nodes count versions on one scale: the next record made here is above all that were made there.
             node.engine.ledger.raise_version(batch.version, now_ms)
             for item in batch.items:
                 if type(item) is Happened:
@@ -213,7 +215,8 @@ class LogReader:
         node.horizon.reach(node.nodes.floor)
 
     def _take_own(self, item: Item, now_ms: int) -> None:
-        """All nodes know now what this one has appended. What it decided was applied here before."""
+        """All nodes have now read what this node has appended. What it decides itself it has applied at once, so that
+        little is left to do."""
         if type(item) is Happened:
             self._take_happened(item)
             return
@@ -299,8 +302,8 @@ class LogReader:
             self._since_join.forget_events()
 
     def _take_decided(self, sender: Member, item: Decided, now_ms: int) -> None:
-        """Facts from any other node than the home at this position are passed over: the order of the log fences each
-        user by itself."""
+        """Apply the facts whose users the sender is the home of at this position, and pass over all others. So the
+        order of the log fences off a node that is no longer the home, for each user by itself."""
         node, facts = self._node, decode_facts(item.facts)
         kinds = set(map(type, facts))
         if not kinds.isdisjoint(OF_FOLLOWERS):
@@ -332,7 +335,7 @@ class LogReader:
         node.engine.events.keep_shared(item.event, item.is_of_erased)
 
     def _take_new(self, sender: Member, item: New, now_ms: int) -> None:
-        """The first in the log is the home."""
+        """The first node in the log that asks for a user without a home becomes the user's home."""
         homes = self._node.homes
         if sender is not self._node.mine:
             self.memory.note_told(self._node.position, sender, item.names)
@@ -341,7 +344,7 @@ class LogReader:
                 homes.set(name, sender)
                 self._node.home_changes.note((name,), self._node.position)
                 if sender is self._node.mine:
-                    # Of a home that has gone, and left the user to nobody, there may be a copy.
+                    # There may be a copy of the user, whose home died and had no heir.
                     self._node.handovers.adopt(name, now_ms, heard_ms=None, grace_ms=RESTART_GRACE_MS)
                     self.memory.note_acquired(self._node.position, name)
                 else:
@@ -351,7 +354,7 @@ class LogReader:
     def _take_moved(self, sender: Member, item: Moved, now_ms: int) -> None:
         node = self._node
         target, home = node.nodes.get(item.to), node.homes.of(item.user)
-        # A node that has joined was not told of all users yet: this is the first that it hears of this one.
+        # A node that still learns all users may hear of this one for the first time.
         is_first = home is NOBODY and not node.mine.is_ready
         if target is None or not (home is sender or is_first):
             return
@@ -368,7 +371,8 @@ class LogReader:
         self._forwarder.homes_changed([item.user], now_ms)
 
     def _take_whole(self, sender: Member, item: Whole, now_ms: int) -> None:
-        """The last that says so in the log is the home: whoever believed the same of itself yields."""
+        """The last `Whole` in the log decides who is the user's home. A node that took itself for the home gives
+        way."""
         node = self._node
         home = node.homes.of(item.user)
         node.home_changes.note((item.user,), node.position)
@@ -389,7 +393,8 @@ class LogReader:
     # --- a log that has lost something ------------------------------------------------------------------------
 
     def rewind(self, position: int, tag: int, now_ms: int) -> None:
-        """The log has lost all behind this position: say again what this node said there. O(a minute of the log)."""
+        """The log has lost all entries behind this position: append again what this node had appended there. O(a minute
+        of the log)."""
         node = self._node
         node.note_read(position, tag)
         lost = self._lost_entries.rewind(position)
@@ -403,8 +408,9 @@ class LogReader:
         self._lost_entries.say_again(lost.acquired, now_ms)
 
     def begin_anew(self, joined: Joined, now_ms: int) -> None:
-        """The engine was emptied, and this node has joined the log that began behind it: its entries are to be taken
-        from the first on. Whoever lived before is back as the same once it joins, too. O(a minute of the log)."""
+        """The engine was emptied, and this node has joined the log that began then: its entries are read from the first
+        on. A node that lived in the old log counts as the same node once it joins the new one. O(a minute of the
+        log)."""
         lost = self._lost_entries.rewind(0)
         self._node.begin_history(joined)
         self._returns.begin(joined, now_ms)
@@ -421,23 +427,24 @@ class LogReader:
 
     @property
     def _inherits(self) -> bool:
-        """Whether there are users to be taken over. Nobody leaves any to a node that does not serve, and it does not
-        know yet who has inherited them."""
+        """Whether there are users to take over. A node that does not serve yet is nobody's heir, and it does not know
+        yet who the heirs are."""
         return self._node.inheritance.has_work and self._node.mine.is_ready
 
     @property
     def told_read(self) -> tuple[int, int]:
-        """Position and tag up to which the log may drop what this node has read. It drops nothing while somebody may
-        come back to a log that has begun not long ago, and has all of it to read."""
+        """Position and tag up to which the log may drop entries, as far as this node is concerned. While nodes may
+        still come back to a new log, that is its beginning: they have all of it to read."""
         return self._returns.told_read
 
     def hold_nothing(self) -> None:
-        """The log was told of all that this node has read, whatever `told_read` says: it holds nothing from now on."""
+        """The log was told the true position of this node, whatever `told_read` says: hold nothing back from now on."""
         self._returns.hold_nothing()
 
     def tick(self, now_ms: int) -> None:
-        """Give up whoever has not come back to a log that began anew, and forget who has gone long ago. Tell all nodes
-        how this one is, and how far its versions have come, if they do not know. O(nodes)."""
+        """Do what becomes due with time: declare nodes gone that have not come back to a log that began anew, forget
+        nodes that are long gone, and tell the other nodes this node's figures and version counter if they changed.
+        O(nodes)."""
         node = self._node
         self.own_figures.tell()
         if node.is_ready and node.mine.floor <= self._newest and not node.batches.has_more:
@@ -448,8 +455,9 @@ class LogReader:
         node.nodes.forget(now_ms, node.homes.counts)
 
     def work(self, now_ms: int) -> None:
-        """Take over some of the users who were left to this node, look at some whom the own disk knows, and tell a node
-        that has joined of some. O(a slice)."""
+        """Do one slice of what waits. First users of nodes that are gone are taken over, then lost entries are made
+        good, then the users of the own disk are looked through, and last users are sent to nodes that have joined. O(a
+        slice)."""
         inheritance = self._node.inheritance
         if self._inherits:
             changed = inheritance.go_on(now_ms)
@@ -460,7 +468,7 @@ class LogReader:
         elif self._lost_entries.has_work:
             self._lost_entries.say_some(now_ms)
         elif self._arrival.has_work:
-            # Before others are told: it says which users are this node's.
+            # Before users are sent to others: it decides which users are this node's.
             self._arrival.go_on(now_ms)
             if not self._arrival.has_work:
                 self._lessons.begin_again()

@@ -1,12 +1,16 @@
-"""What this node says again when the log has lost its end: what it has decided, and what those had said who cannot
-say it any more. Pure.
+"""Makes good what is missing after the log has lost its newest entries. Pure.
 
-Its lost batches are appended again as they were (`batches`). That is not enough for users whose home this node became
-in what is lost: of these it says all. What another node said there that is gone by now, or that goes before it has said
-it again, is offered to the heir by whoever has read it.
+That happens when the engine fails over to a copy that had not got them yet. Each node appends its lost batches again,
+unchanged (`batches`). Two things need more than that:
 
-What is appended again comes in another order than at first. To whoever has read it at first it says nothing, and to a
-node that has joined since it is new.
+* A user whose home this node became in a lost entry: that depended on the order of the entries, which may be another
+  one now. This node appends all that it knows of the user (`Whole`).
+
+* What a node had appended that is gone by now, or that dies before it has appended it again: each node that has read it
+  offers it to the user's home (`Offer`).
+
+Batches that are appended again may stand in another order than before. A node that had read them passes over them, and
+a node that has joined since reads them for the first time.
 """
 
 from __future__ import annotations
@@ -34,25 +38,26 @@ from presenced.cluster.log.nodes import Member
 from presenced.core.pair_facts import tells_pairs
 
 SAID_AT_ONCE: Final = 200
-"""Users of whom all is said anew in one turn: about 3 ms."""
+"""How many users are appended as a whole in one turn: about 3 ms."""
 
 
 class LostEntries:
-    """What is still to be said of what the log has lost."""
+    """What this node has still to append, because the log has lost something."""
 
     def __init__(self, node: Node, memory: LogMemory, disputes: Disputes) -> None:
         self._node = node
         self._memory = memory
         self._disputes = disputes
         self._unsaid: dict[str, bool] = {}
-        """Users of whom this node is still to say all if it is their home, since the log has lost that; and whether to
-        offer the home otherwise what is known here."""
+        """Users of whom this node is still to append all that it knows, if it is their home. If it is not and the value
+        is true, it makes an offer to the home."""
         self._lost: dict[Member, list[str]] = {}
-        """By node, the users of whom it had said something that the log has lost, and that it has not said again."""
+        """By node, the users of whom it had appended something that the log has lost, and that it has not appended
+        again yet."""
 
     def rewind(self, position: int) -> Lost:
-        """The log has lost all behind this position; returns what that was. Those who live say again what they said
-        there. O(a minute of the log)."""
+        """The log has lost all behind this position. Returns what stood there. Nodes that live append their part again;
+        what others had appended is offered to the homes. O(a minute of the log)."""
         node = self._node
         node.horizon.end_earlier()
         for name in node.inheritance.take_acquired():
@@ -65,12 +70,13 @@ class LostEntries:
             else:
                 self.offer(names)
         for member in lost.gone:
-            # Some may not have read it, and go on with a node that this one has given up.
+            # Nodes that have not read of this death go on with a node that is gone for this one.
             node.batches.add(Missing(member.key, is_given_up=True))
         return lost
 
     def say_again(self, names: Iterable[str], now_ms: int) -> None:
-        """Say all of these, whose home this node became in what is lost, and that events begin anew."""
+        """Append all that is known of these users, whose home this node became in what is lost, and that events begin
+        anew. O(users in a slice)."""
         self._say(names)
         self.say_some(now_ms)
         self._begin_events_anew(now_ms)
@@ -81,13 +87,14 @@ class LostEntries:
         node.batches.add(EventsAnew(epoch, events.seq, node.horizon.version))
 
     def note_gone(self, member: Member) -> None:
-        """The node is gone: what it has not said again is offered by those who know it. If it was the registrar, it may
-        not have read what was said to it before."""
+        """The node is gone. What it has not appended again is offered to the homes. If it was the registrar, it may not
+        have read what was sent to it about pairs: that is offered again as well."""
         self.offer(self._lost.pop(member, ()))
         self.offer(self._memory.pairs_for(member))
 
     def note_own(self, items: Iterable[Item]) -> None:
-        """This node has read this of its own, at the present position. O(facts)."""
+        """This node has read these items of its own back, at the present position. What they tell the registrar about
+        pairs is remembered for a minute. O(facts)."""
         node = self._node
         registrar = node.nodes.registrar
         if registrar is node.mine:
@@ -97,17 +104,19 @@ class LostEntries:
                 self._memory.note_pairs(node.position, registrar, item.user)
 
     def note_said(self, member: Member) -> None:
-        """The node has said all of it again."""
+        """The node has appended all again that the log had lost of it."""
         self._lost.pop(member, None)
 
     def offer(self, names: Iterable[str]) -> None:
-        """Tell the homes of these users what this node knows of them; or all, of one whose home it is. O(names)."""
+        """Offer what this node knows of these users to their homes, or append it for all nodes where it is the home
+        itself. O(names)."""
         self._unsaid |= dict.fromkeys(names, True)
 
     def note_again(self, sender: Member, items: Iterable[Item]) -> None:
-        """A node has appended this again, which was taken here before. Whoever has not taken it before believes it now,
-        though the log has said something else of these users' homes since: the home of one says so again. An offer of
-        this node names a position in the log that is gone, so that nobody heeds it: it is made again. O(names)."""
+        """A node has appended these items again, which were applied here before. A node that has joined since applies
+        them now, although the log has given the users other homes since; so a user's home appends again that it is the
+        home. An offer of this node among them names a position that the log has lost, and is ignored: it is made again.
+        O(names)."""
         mine, homes = self._node.mine, self._node.homes
         names = [
             name
@@ -126,28 +135,28 @@ class LostEntries:
 
     @property
     def has_work(self) -> bool:
-        """Whether something is to be said, and there is room for it."""
+        """Whether something is to be appended, and there is room for it."""
         return (bool(self._unsaid) and self._node.batches.bytes < WAITING_BYTES) or self._node.backlog.has_work
 
     def say_some(self, now_ms: int) -> None:
-        """Say all of some: of very many, if the log has lost a death, or the engine was away for long.
-        O(`SAID_AT_ONCE`)."""
+        """Append all that is known of some users. There are very many if the log has lost a death, or the engine was
+        away for long. O(`SAID_AT_ONCE`)."""
         backlog = self._node.backlog
         self._say(backlog.take(SAID_AT_ONCE))
         for _ in range(min(SAID_AT_ONCE, len(self._unsaid))):
             name = next(iter(self._unsaid))
             is_witness = self._unsaid.pop(name)
             if is_witness and self._node.nodes.registrar is self._node.mine:
-                # Of pairs others take from this node nothing but what it decides.
+                # What the registrar knows of pairs reaches others only as a decision.
                 self._node.copies.tell_pairs(name, now_ms)
             if self._node.own(name):
                 user = self._node.engine.users.get(name) if is_witness else None
                 if user is not None and user.record.version:
-                    # What this node has decided since has come to others who had not read what was lost: they show
-                    # something else under its version.
+                    # Nodes that had not read what was lost have read later decisions of this node: they show
+                    # something else under the version of this record.
                     self._node.engine.publisher.mark_outdated(user)
                     self._node.engine.publisher.refresh(user, now_ms)
-                # As a witness of pairs, too: the node that decided them may be the one that is gone.
+                # With pairs, since the node that decided them may be the one that is gone.
                 part = all_of if is_witness else home_part_of
                 self._disputes.say_known(name, part(self._node.copies, name, now_ms))
             elif is_witness:

@@ -1,9 +1,8 @@
-"""What a node remembers of the last minute of the log, in case the log loses its end. Pure.
+"""Remembers the last minute of the log, in case the log loses its end. Pure.
 
-An engine that failed over may have lost what it had accepted last. Each node then appends its own lost batches again,
-as they were: who has read them passes over them by their numbers. What depends on the order in which several nodes
-appended is said anew by whom it made a home. What a node had appended that is gone by now is said by those who had read
-it: some may not have.
+An engine that has failed over may have lost the entries that it accepted last. `common_past` compares tags to find how
+far the log still agrees with what was read here. `rewind` then returns what stood behind that, and `lost_entries` makes
+it good.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ class Lost(NamedTuple):
     gone: list[Member]
     """The nodes that the log declared gone there."""
     ready: list[Member]
-    """The nodes that said there that they know all users."""
+    """The nodes that had appended there that they know all users."""
     told: dict[Member, list[str]]
-    """The users of whom other nodes said something there, by those nodes."""
+    """The users of whom other nodes had appended something there, by node."""
 
 
 class LogMemory:
-    """Positions with their tags, and what came of them."""
+    """Positions with their tags, and what was read there."""
 
     def __init__(self) -> None:
         self._read: deque[_Read] = deque()
@@ -86,19 +85,19 @@ class LogMemory:
         self._gone.append((position, member))
 
     def note_ready(self, position: int, member: Member) -> None:
-        """A node has said that it knows all users."""
+        """A node has appended that it knows all users."""
         self._ready.append((position, member))
 
     def note_told(self, position: int, sender: Member, names: Sequence[str]) -> None:
-        """Another node has said something of these users, which holds. The names stay for a minute. O(1)."""
+        """Another node has appended something about these users that counts. The names stay for a minute. O(1)."""
         self._told.append((position, sender, names))
 
     def note_pairs(self, position: int, registrar: Member, name: str) -> None:
-        """This node has said what it knows of the user and others, for the registrar to decide. O(1)."""
+        """This node has appended what it knows of the user's pairs, for the registrar to decide. O(1)."""
         self._pairs.append((position, registrar, name))
 
     def pairs_for(self, registrar: Member) -> list[str]:
-        """The users of whom that was said to this one. O(what is remembered)."""
+        """The users whose pairs this registrar was to decide. O(what is remembered)."""
         return list(dict.fromkeys(name for _, member, name in self._pairs if member is registrar))
 
     def tag_at(self, position: int) -> int | None:

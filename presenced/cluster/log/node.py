@@ -1,6 +1,7 @@
-"""One incarnation of this node: who decides whom, and what it has to append to the log. Pure.
+"""The state of this node in the cluster, for one life of it: who lives, who decides whom, and what it has to append.
+Pure.
 
-What it decides goes out in batches; what others decide comes in by `log_reader`. Time comes as an argument.
+What this node decides goes out in batches; what others decide comes in by `log_reader`. Time comes as an argument.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ RETURN_MS: Final = 15_000
 
 
 class Node:
-    """Its state. `log_reader.LogReader` changes it by what is read."""
+    """One life of this node. `log_reader.LogReader` updates it by what is read."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class Node:
         self.name = name
         self.history = joined.history
         self._left: set[str] = set()
-        """Histories that this node had read, each before another began."""
+        """Histories that this node has read, and that ended when another began."""
         self.nodes = Nodes()
         self.homes = Homes()
         self.home_changes = HomeChanges()
@@ -80,22 +81,23 @@ class Node:
         self.bids = HomeBids(self.batches)
         self.horizon = Horizon(key)
         self.lives: list[Life] = []
-        """Lives of the first node of all that kills have ended: by them the records of the cluster have the versions
-        that they have."""
+        """Lives of the cluster's first node that were ended by kills: the versions of the cluster's records depend on
+        them (`core.positions`)."""
         self.is_outdone = False
-        """Nodes have come back that know more than the disk with which its past has begun: it is to join anew."""
+        """Nodes have come back that know more than the disk from which this node's past was founded: it has to join
+        anew."""
         self.is_fenced = False
-        """The log has declared it gone: nothing that it appends counts any longer."""
+        """The log has declared this life gone: nothing that it appends counts any longer."""
         self.disk_debts = DiskDebts()
         self._farewells: list[Happened] = []
-        """What followers are told of users who were erased in this turn: that they are offline."""
+        """Events by which followers are told that users who were erased in this turn are offline."""
         for info in joined.nodes:
             self.nodes.join(info.name, info.incarnation, decode_join(info.data))
         self.mine = self.nodes.join(name, joined.incarnation, join_data(key, choices))
         self.inheritance = Inheritance(self.homes, self.handovers, self.mine)
         self.backlog = Backlog(self.homes, copies, self.mine, self.batches)
         self.position = joined.n
-        """The last entry of the log that was read, or stands for what was read."""
+        """The last entry of the log that was read, or that stands for what was read."""
         self.tag = joined.tag
         engine.users.copy_by(self.is_copy)
         engine.sleep.name_run(key)
@@ -118,23 +120,23 @@ class Node:
 
     @property
     def is_ready(self) -> bool:
-        """Whether this node knows all users, and all nodes know that it does."""
+        """Whether this node serves: it knows all users, and all nodes know that it does."""
         return self.mine.is_ready and not self.is_fenced
 
     def may_return(self, joined: Joined) -> bool:
-        """Whether this node, which has joined a log that began behind the one that it has read, can go on as what it
-        was: others have not given it up, and have not gone on from what their disks say for long. And it is no log that
-        this node had left, as an engine has it that comes back with an old dump: nothing in that is new. O(1)."""
+        """Whether this node can go on as it was in a log that has begun anew, and that it has joined. It can if the
+        others have not declared it gone, nor gone on for long from what their disks know. It cannot in a log that it
+        has read before and left, as an engine has that was restored from an old dump: nothing in it is new. O(1)."""
         is_left = joined.history in self._left
         return not is_left and (joined.clock_ms <= RETURN_MS or len(joined.nodes) == 1)
 
     def return_data(self) -> JoinData:
-        """What this node says of itself when it comes back to a log that began anew."""
+        """What this node says of itself when it joins a log that has begun anew."""
         data, origin, founded_ms = join_data(self.me, self.mine.choices), self.horizon.origin, self.horizon.founded_ms
         return replace(data, has_lived=True, origin=origin, founded_ms=founded_ms, age=self.mine.age)
 
     def begin_history(self, joined: Joined) -> None:
-        """The log has begun anew, and nothing of it was read so far."""
+        """The log has begun anew, and nothing of it was read yet."""
         if joined.history != self.history:
             self._left.add(self.history)
         self.history = joined.history
@@ -145,16 +147,16 @@ class Node:
         self.position, self.tag = position, tag
 
     def learn_lives(self, lives: Sequence[Life]) -> None:
-        """The first node of all had these lives."""
+        """The cluster's first node had these lives."""
         if lives:
             self.lives = list(lives)
 
     def note_outdone(self) -> None:
-        """Nodes have come back that know more."""
+        """Nodes have come back that know more than this one's past."""
         self.is_outdone = True
 
     def note_fenced(self) -> None:
-        """The log has declared this incarnation gone."""
+        """The log has declared this life gone."""
         self.is_fenced = True
 
     def name_of(self, node: NodeKey) -> str:
@@ -162,7 +164,7 @@ class Node:
         return self.nodes.name_of(node)
 
     def gives_links(self, node: NodeKey) -> bool:
-        """Whether the node lives, is another one, and gives what lost links had. O(1)."""
+        """Whether the node is another one that lives, and hands over what lost links had. O(1)."""
         member = self.nodes.get(node)
         return member is not None and member is not self.mine and member.heirs is None and member.gives_links
 
@@ -174,8 +176,8 @@ class Node:
         return self.nodes.registrar.key
 
     def own(self, name: str) -> bool:
-        """Whether this node decides the user; one whom it has inherited is made ready for it. O(1), or O(what is known
-        of the user)."""
+        """Whether this node decides the user, whom it takes over first if it has inherited them. O(1), or O(what is
+        known of the user)."""
         if self.homes.of(name) is not self.mine:
             return False
         if self.inheritance.has_work:
@@ -195,9 +197,9 @@ class Node:
         return home is not self.mine and home is not NOBODY
 
     def hand_over(self, name: str, to: NodeKey) -> bool:
-        """Another node is the user's home from now on: this one decides nothing of the user from this moment. False if
-        it is gone, or does not know all users yet, or if the user is not this node's: then nothing was done. O(what is
-        known of the user)."""
+        """Make another node the user's home: this node decides nothing of the user from now on. Returns False, and does
+        nothing, if that node is gone or does not serve yet, or if the user is not this node's. O(what is known of the
+        user)."""
         target = self.nodes.get(to)
         if target is None or target.heirs is not None or not target.is_ready or not self.own(name):
             return False
@@ -210,11 +212,12 @@ class Node:
     # --- what goes out ----------------------------------------------------------------------------------------
 
     def add_facts(self, facts: Sequence[Fact], *, is_awaited: bool = True) -> Sequence[Fact]:
-        """This node has decided this in a turn. `is_awaited`: somebody is told once all nodes have it. Returns what is
-        said behind it, here and to all. O(facts)."""
+        """Append what this node has decided in a turn. `is_awaited`: acknowledgements wait until all nodes have it.
+        Returns records that are appended behind it once more (`unrecorded_changes`), for the own disk as well.
+        O(facts)."""
         kinds = set(map(type, facts))
         if kinds <= OF_ONE_NODE:
-            # In each turn in which nothing has come but the log, it is what happened there.
+            # A turn in which nothing came but the log has no other facts.
             return ()
         unrecorded = () if kinds.isdisjoint(SAID) else self._unrecorded(facts)
         shared = [*for_others(facts), *unrecorded]
@@ -225,7 +228,7 @@ class Node:
         if shared:
             if not kinds.isdisjoint(OF_PAIRS) and (homeless := self._homeless(shared)):
                 self.batches.add(New(homeless))
-            # A record that is said again was made before.
+            # A record that is appended once more was made in an earlier turn.
             made = [fact.version for fact in shared if type(fact) is RecordSet and fact not in unrecorded]
             least = min(made, default=None)
             self.batches.add(Decided(packed_facts(shared)), least=least)
@@ -238,30 +241,29 @@ class Node:
         return unrecorded
 
     def _unrecorded(self, facts: Sequence[Fact]) -> Sequence[Fact]:
-        """The records, to be said again, of users of this node of whom something was said in this turn that they do not
-        show. O(facts)."""
+        """The records to be appended once more, of users of this node. O(facts)."""
         users, publisher = self.engine.users, self.engine.publisher
         said = [users.awake(name) for name in unrecorded_in(facts) if self.homes.of(name) is self.mine]
         return [fact for user in said if user and (fact := publisher.note_said(user))]
 
     def _homeless(self, facts: Sequence[Fact]) -> list[str]:
-        """Users of whom these facts are the first that is known, as of a contact who was never here. They need a home:
-        nobody else tells of them to a node that joins. O(facts)."""
+        """Users whom only these facts name so far, such as a contact who was never here. They need a home, or no node
+        would send them to one that joins. O(facts)."""
         of = self.homes.of
         return [name for name in users_in_pairs(facts) if of(name) is NOBODY and self.keeps(name)]
 
     def keeps(self, name: str) -> bool:
-        """Whether anything is known of the user. O(1)."""
+        """Whether anything is known of the user that has to be kept. O(1)."""
         user = self.engine.users.awake(name)
         return self.engine.parts.keep(user) if user is not None else self.engine.users.knows(name)
 
     def _share(self, event: EventAdded, is_of_erased: bool) -> None:
         if not (self.mine.is_ready or self.horizon.is_founded_by(self.me) or self.homes.of(event.user) is self.mine):
-            # It ended by itself, as the own disk has it. The home may have made something else of the user since.
+            # The event is of something that ended by itself in an old state on the own disk. The home may know better.
             return
         happened = Happened(event, is_of_erased)
         if is_of_erased and event.kind != FAREWELL:
-            # Behind the erasure, which takes away all events of the user that came before it.
+            # It is appended behind the erasure, which removes all events of the user before it.
             self._farewells.append(happened)
         elif not self.backlog.loses_event():
             self.batches.add(happened)
@@ -272,24 +274,24 @@ class Node:
         return self.backlog.has_no_room
 
     def send(self, to: NodeKey, message: bytes) -> None:
-        """Tell one node something, behind all that was decided so far."""
+        """Send the message to one node, behind all that was decided so far."""
         self.batches.add(ToNode(to, msgspec.Raw(message)))
 
     # --- what comes in ----------------------------------------------------------------------------------------
 
     def take_vacant(self, sender: Member, names: Sequence[str]) -> None:
-        """This node, if it is the home of these users, is that no longer, and nobody is. O(names)."""
+        """If the sender is the home of these users, they have none from now on. O(names)."""
         for name in names:
             if self.homes.of(name) is sender:
                 self.homes.drop(name)
                 user = self.engine.users.awake(name)
                 if user is not None:
-                    # Somebody looks. Whoever comes back under the name may have this node as a home.
+                    # A link watches the name. Whoever comes back under it may have this node as a home.
                     self.engine.users.set_copy(user, is_copy=False)
 
     def note_copy(self, name: str) -> None:
-        """Another node decides the user from now on, whom nobody has decided so far, or this node no longer. O(1), or
-        O(what is known of the user) if the own disk has said something that ends by itself."""
+        """Another node decides the user from now on, whom nobody or this node has decided so far. O(1), or O(what is
+        known of the user) if the own disk knows something that ends by itself."""
         user = self.engine.users.awake(name)
         if user is None or user.is_copy:
             return
@@ -299,40 +301,41 @@ class Node:
             self.engine.users.set_copy(user, is_copy=True)
 
     def tell_followers(self, facts: Sequence[Fact]) -> None:
-        """Another node has said how far followers with a name have come. O(facts)."""
+        """Another node has told how far followers with a name have come. O(facts)."""
         for fact in facts:
             if isinstance(fact, FollowerSet | FollowerForgotten):
                 self.engine.events.take_told(fact, self.engine.ledger.now_ms)
         self.disk_debts.owe(facts)
 
     def apply(self, facts: Sequence[Fact], now_ms: int) -> None:
-        """Other homes have decided this. O(facts)."""
+        """Other homes have decided these facts. O(facts)."""
         self.copies.apply(facts, now_ms)
         self.disk_debts.owe(facts)
 
     def replace(self, name: str, facts: Sequence[Fact], now_ms: int) -> None:
-        """This is all that is known of the user, and another home says it. O(facts)."""
+        """The user's home says that this is all that is known of the user. O(facts)."""
         self.copies.replace(name, facts, now_ms)
         self.disk_debts.owe(facts)
 
     def take_whole(self, name: str, known: KnownFacts, now_ms: int, *, says_pairs: bool = True) -> None:
-        """This is all that is known of the user, and the own disk may know more of them that holds no longer; without
-        `says_pairs`, all but for pairs. O(facts)."""
+        """This is all that is known of the user, and takes the place of what this node and its disk know. Without
+        `says_pairs` it says nothing of pairs, which stay. O(facts)."""
         self.copies.replace(name, known, now_ms, was_told=self.mine.is_ready, says_pairs=says_pairs)
         self.disk_debts.owe_all()
 
     def end_pairs(self, item: Unpaired, now_ms: int) -> None:
-        """What was decided about these users and others holds no longer. O(users)."""
+        """What was decided about pairs of these users holds no longer. O(users)."""
         for name in item.names:
             self.copies.end_pairs(name, item.version, now_ms)
 
     def take_unpaired(self, sender: Member, item: Unpaired, now_ms: int) -> bool:
-        """Users were erased while the registrar may have decided something about them and others. Returns whether that
-        has ended. O(users)."""
+        """Users were erased, while the registrar may have decided something about pairs of them. Returns whether that
+        was ended here. O(users)."""
         registrar = self.nodes.registrar
         if registrar is not self.mine and sender in (registrar, self.mine):
-            # The home has applied what the registrar had decided behind its own erasure; and all nodes do so with what
-            # the registrar had decided before it read of that. Of others the home's word was obeyed with the erasure.
+            # The registrar may have decided about pairs after the home had erased the users, and before it read of
+            # that. All nodes have applied those decisions, and end them here. With any other sender, the erasure itself
+            # has ended the pairs.
             self.end_pairs(item, now_ms)
             self.disk_debts.owe_all()
             return True

@@ -1,4 +1,4 @@
-"""Which settings the nodes of a cluster have, as far as these must be the same on all, and where they differ. Pure."""
+"""Compares those settings of two nodes that must be the same on all nodes of a cluster. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ WEBHOOKS: Final = "webhooks.url"
 
 
 class NodeChoices(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What a node says of its settings to the others. Fields are only added at the end."""
+    """What a node tells the others of its settings. Fields are only added at the end."""
 
     digests: Mapping[str, int]
-    """Of each key that all nodes must share: another number for another value. Nothing of a secret is in it."""
+    """A number for each key that all nodes must share, which differs if the value does. It reveals no secret."""
     posts_webhooks: bool = False
 
 
 def differing(one: NodeChoices | None, other: NodeChoices | None) -> tuple[str, ...]:
-    """The keys in which two nodes must not differ, and do; and that of webhooks, if both post them. Of a node that says
-    nothing nothing is known, nor of keys that only one of them has: it is of another version. O(keys)."""
+    """The keys in which two nodes must not differ and do, and the key of webhooks if both post them. A node that tells
+    nothing of its settings, and a key that only one of them has, count as equal: they are of another version.
+    O(keys)."""
     if one is None or other is None:
         return ()
     keys = [key for key, digest in one.digests.items() if other.digests.get(key, digest) != digest]

@@ -1,7 +1,7 @@
-"""The nodes of the cluster as the log has them: who lives, who decides pairs, who inherits whose users. Pure.
+"""The nodes of the cluster as the log has them: who lives, who decides pairs, and who inherits users. Pure.
 
-All of it is a function of the log up to one position, so that nodes which have read the same agree, without asking one
-another.
+All of it is a function of the log up to one position, so that nodes that have read the same agree without asking each
+other. The heirs of a node are those that served when it was gone; each user of it goes to one of them (`heir_of`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.limits import VERSION_GAP
 
 GONE_KEPT_MS: Final = 600_000
-"""For so long at least nodes know who has gone: ten times as long as they remember what the log said."""
+"""How long nodes are remembered that are gone: ten times as long as what the log said."""
 
 FORGOTTEN_MAX: Final = 10_000
-"""Of so many that are not known any more nodes know that they have gone."""
+"""How many nodes beyond these are remembered by their keys alone."""
 
 
 class Member:
@@ -49,14 +49,14 @@ class Member:
     def __init__(self, name: str, key: NodeKey, incarnation: int) -> None:
         self.name = name
         self.key = key
-        """By which nodes name it to each other. It stays when the log begins anew."""
+        """The name that nodes have for it. It stays when the log begins anew."""
         self.incarnation = incarnation
-        """By which the log names it."""
+        """The name that the log has for it."""
         self.age = incarnation
-        """By which the log has named it first. It stays when the log begins anew: of two nodes the one with less has
-        lived longer."""
+        """The first name that the log has given it. It stays when the log begins anew: of two nodes, the one with the
+        lower age has lived longer."""
         self.batch = 0
-        """The number of the last of its batches that was taken."""
+        """The number of the last of its batches that was applied."""
         self.level = 0
         """What it understands (`levels`)."""
         self.gives_links = False
@@ -64,21 +64,21 @@ class Member:
         self.is_ready = False
         """It knows all users."""
         self.may_inherit = False
-        """The log says so, and has not lost that: all nodes know it, and count it among heirs."""
+        """The log says that it knows all users, and has not lost that entry: all nodes count it among the heirs."""
         self.is_asked = False
         """As in `JoinData`."""
         self.has_begun = False
-        """It has said itself that it knows all users."""
+        """It has appended itself that it knows all users."""
         self.floor = 0
-        """No record of its own that is still to come has a version below this, as far as it has said since then."""
+        """Since it has begun: no record that it will still make has a version below this."""
         self.heirs: tuple[Member, ...] | None = None
-        """Who was there to inherit when it went; None = it lives."""
+        """The nodes that inherit its users; None = it lives."""
         self.links = self.lag_ms = -1
-        """As it has told last; -1 = it has told nothing."""
+        """The figures that it has told last; -1 = it has told none."""
         self.last_ms = 0
         """Of one that is gone: its last sign of life, on this node's monotonic clock."""
         self.choices: NodeChoices | None = None
-        """Of its settings, as it has said last; None = it says nothing of them."""
+        """The settings that it has told last; None = it tells none."""
 
     def __repr__(self) -> str:
         return f"{self.name}/{self.incarnation}" + ("" if self.heirs is None else " (gone)")
@@ -89,68 +89,68 @@ NOBODY = Member("", NOWHERE, 0)
 
 
 class Nodes:
-    """Iterates over those that live, the oldest first."""
+    """All nodes. Iterates over those that live, in the order in which they joined."""
 
     def __init__(self) -> None:
         self._live: dict[NodeKey, Member] = {}
         self._gone: dict[NodeKey, Member] = {}
         self._forgotten: dict[NodeKey, None] = {}
-        """Keys of nodes that have gone long ago; the last of them last."""
+        """Keys of nodes that were gone long ago, the last of them last."""
         self._by_incarnation: dict[int, Member] = {}
         self.fences = 0
         """Nodes that were taken for dead."""
         self._fenced = ("", 0)
-        """The last of them, and the position of the log that says so."""
+        """The name of the last of them, and the position of the entry that says so."""
         self.newest = 0
-        """No version in the log so far is above this, and none that a node which is gone may have told."""
+        """No version in the log so far is above this, nor one that a node told its links before it was gone."""
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self._live.values())
 
     def get(self, key: NodeKey) -> Member | None:
-        """The node of this key, living or gone, if it is not gone for long. O(1)."""
+        """The node with this key, living or gone; None for one that was gone long ago. O(1)."""
         return self._live.get(key) or self._gone.get(key)
 
     def has_lost(self, key: NodeKey) -> bool:
-        """Whether the node of this key lived once, and is gone. O(1)."""
+        """Whether a node with this key has lived, and is gone. O(1)."""
         return key not in self._live and (key in self._gone or key in self._forgotten)
 
     def name_of(self, key: NodeKey) -> str:
-        """What operators call the node of this key, living or gone. O(1)."""
+        """What operators call the node with this key, living or gone. O(1)."""
         member = self.get(key)
         return member.name if member is not None else "?"
 
     def of_entry(self, incarnation: int) -> Member | None:
-        """The one that lives whom the log names so. O(1)."""
+        """The living node that the log names so. O(1)."""
         return self._by_incarnation.get(incarnation)
 
     @property
     def newest_incarnation(self) -> int:
-        """No incarnation of those that live is above this. O(nodes)."""
+        """The highest incarnation among the nodes that live. O(nodes)."""
         return max(member.incarnation for member in self)
 
     @property
     def registrar(self) -> Member:
-        """Who decides what is between two users: the oldest of those that know all users; `NOBODY` while there is
-        none. O(nodes)."""
+        """The node that decides pairs: the one that has lived longest of those that know all users; `NOBODY` if there
+        is none. O(nodes)."""
         return min((member for member in self._live.values() if member.is_ready), key=_age, default=NOBODY)
 
     @property
     def oldest(self) -> Member:
-        """Who has lived longest. There is always one. O(nodes)."""
+        """The node that has lived longest. There is always one. O(nodes)."""
         return min(self._live.values(), key=_age)
 
     @property
     def level(self) -> int:
-        """The least level of those that live: nobody says anything above it (`levels`). O(nodes)."""
+        """The least level of those that live. No node appends anything above it (`levels`). O(nodes)."""
         return min((member.level for member in self._live.values()), default=0)
 
     def join(self, name: str, incarnation: int, data: JoinData) -> Member:
-        """A node that says this of itself lives from here on; one of its key that lives is the same, and the log names
-        it so from here on."""
+        """A node lives from here on, which says this of itself. If a node with this key lives already, it is the same
+        one, which the log has given another name."""
         member = self._live.get(data.key)
         if member is None:
-            # Whoever has not lived before has lived for less long than all who have, however the log names it.
+            # A new node is younger than all that live, whatever name the log has given it.
             least = 1 + max((other.age for other in self), default=0)
             member = self._live[data.key] = Member(name, data.key, incarnation)
             member.age = data.age or max(incarnation, least)
@@ -169,14 +169,14 @@ class Nodes:
         member.is_ready = member.may_inherit = True
 
     def note_founded(self) -> None:
-        """A node is about to serve when nobody does: whoever has gone was taken for the heir of others by those who did
-        not know better, and has left users to nobody. O(nodes that have gone)."""
+        """A node is about to serve while no other does. Nodes that are gone had no heirs then, although nodes that did
+        not know better took some for heirs. O(nodes that are gone)."""
         for member in self._gone.values():
             member.heirs = ()
 
     def unsay_ready(self, members: Iterable[Member]) -> None:
-        """The log has lost that these nodes know all users: until it says so again nobody takes them for heirs, since
-        some have not read it."""
+        """The log has lost that these nodes know all users, and some nodes have not read it. Until the log says so
+        again they are no heirs."""
         for member in members:
             member.may_inherit = False
 
@@ -189,42 +189,42 @@ class Nodes:
         member.choices = choices
 
     def note_fence(self, name: str, position: int, *, is_orderly: bool) -> None:
-        """The log says that the node of this name is gone. One that has not left is taken for dead."""
+        """The log says that the node of this name is gone. One that has not left in order counts as dead."""
         if not is_orderly:
             self.fences += 1
             self._fenced = (name, position)
 
     def note_next_life(self, name: str, position: int) -> None:
-        """The log says that a node of this name has joined. If it was its own earlier life that ended by that, nobody
-        was taken for dead."""
+        """The log says that a node of this name has joined. If its own earlier life ended by that, no node was taken
+        for dead."""
         if self._fenced == (name, position - 1):
             self.fences -= 1
 
     def note_batch(self, member: Member, number: int) -> None:
-        """This batch of the node was taken."""
+        """This batch of the node was applied."""
         member.batch = number
 
     def note_version(self, version: int) -> None:
-        """A node has appended something when its counter had come to this."""
+        """A node had this version counter when it appended something."""
         self.newest = max(self.newest, version)
 
     def note_begun(self, member: Member) -> None:
-        """The node says itself that it knows all users."""
+        """The node has appended itself that it knows all users."""
         member.has_begun = True
 
     def note_floor(self, member: Member, floor: int) -> None:
-        """The member has appended this. It says nothing before all users are known there."""
+        """The member has appended this floor. It counts only once the member knows all users."""
         if member.has_begun:
             member.floor = max(member.floor, floor)
 
     @property
     def floor(self) -> int:
-        """No record that is still to come has a version below this, as far as all have said. O(nodes)."""
+        """No record that any node will still make has a version below this. O(nodes)."""
         return min((member.floor for member in self._live.values()), default=0)
 
     def leave(self, member: Member, last_ms: int) -> None:
-        """The node, which lives, is gone from here on: those that live and know all users inherit. The version counters
-        of all go on from `newest`, which is above all that it may have told and not appended. O(nodes)."""
+        """The node, which lives, is gone from here on. Those that live and know all users are its heirs. All version
+        counters go on above every version that it may have told its links and not appended. O(nodes)."""
         del self._live[member.key]
         self._gone[member.key] = member
         self._forget_incarnation(member)
@@ -233,8 +233,8 @@ class Nodes:
         self.newest += VERSION_GAP
 
     def forget(self, now_ms: int, filed: Counter[Member]) -> None:
-        """Keep those that went long ago only if users are filed under them, or under one that they are heirs of: a node
-        that ends again and again has many lives. `filed`: how many are, by node. O(nodes that have gone)."""
+        """Forget nodes that were gone long ago, unless they or nodes that have them as heirs still count as homes: a
+        node that ends again and again has many lives. `filed`: the number of users by home. O(nodes that are gone)."""
         long_ago_ms = now_ms - GONE_KEPT_MS
         needed = [member for member in self._gone.values() if member.last_ms > long_ago_ms or filed[member]]
         if len(needed) == len(self._gone):
@@ -252,7 +252,7 @@ class Nodes:
             del self._forgotten[next(iter(self._forgotten))]
 
     def _forget_incarnation(self, member: Member) -> None:
-        """The log names the member so no longer; one that began anew may name another so by now."""
+        """The log names the member so no longer. A log that began anew may name another node so by now."""
         if self._by_incarnation.get(member.incarnation) is member:
             del self._by_incarnation[member.incarnation]
 
@@ -262,8 +262,8 @@ def _age(member: Member) -> tuple[int, int]:
 
 
 def heir_of(name: str, heirs: Sequence[Member]) -> Member:
-    """Which of these is the home of the user: the same on all nodes, and as many users for each. `NOBODY` if there are
-    none. O(heirs), a hash each (rendezvous hashing)."""
+    """The one of these heirs who is the user's home: the same on all nodes, with as many users for each heir. `NOBODY`
+    if there are none. O(heirs), with a hash for each (rendezvous hashing)."""
     if len(heirs) == 1:
         return heirs[0]
     return max(heirs, key=lambda heir: (_weight(name, heir.key), heir.key), default=NOBODY)

@@ -1,4 +1,4 @@
-"""Who is told what the log says of the other nodes, as it is read, for operators."""
+"""The interface for whoever is told what the log says about nodes, as it is read."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from presenced.cluster.log.nodes import Member
 
 
 class NodesObserver(Protocol):
-    """Each is told for each entry that says so."""
+    """Each method is called for each entry that says so."""
 
     def joined(self, member: Member) -> None:
         """Another node lives from here on, which has not lived before."""
 
     def served(self, member: Member) -> None:
-        """Another node has said that it knows all users, and serves from here on."""
+        """Another node knows all users, and serves from here on."""
 
     def went(self, member: Member, silent_ms: int, *, is_orderly: bool) -> None:
-        """Another node is gone, in order or not; it was heard so long before the log said so."""
+        """Another node is gone, in order or not. It was last heard `silent_ms` before the log said so."""
 
     def missed(self, member: Member) -> None:
-        """Another node has not come back to the log that began anew: it is gone."""
+        """Another node has not come back to a log that began anew, and is gone."""
 
     def chose(self, member: Member) -> None:
-        """The member, which lives, has said which settings it has (`Member.choices`), or that they are as before; of
-        this node only that they are others."""
+        """The member, which lives, has told its settings (`Member.choices`), which may be the same as before. Of this
+        node it is called only when they have changed."""
 
 
 class NobodyObserves:

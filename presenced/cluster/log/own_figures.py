@@ -1,4 +1,4 @@
-"""How this node is, told to all nodes for their operators. Pure."""
+"""Tells all nodes how many links this one has and how far it is behind, for their operators; and its settings. Pure."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from presenced.cluster.log.node import Node
 from presenced.cluster.log.node_choices import NodeChoices
 
 FIGURES_LEVEL: Final = 1
-"""Of level 0 some nodes do not know the item."""
+"""Nodes of level 0 do not know the item `Figures`."""
 
 
 class OwnFigures:
-    """What was told last, and what is to be told."""
+    """What was appended last, and what is to be appended."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._figures: Callable[[], tuple[int, int]] | None = None
         self._choices: Callable[[], NodeChoices | None] = lambda: node.mine.choices
         self._told = (-1, -1, 0)
-        """The figures that all nodes were told last, and the newest of these nodes."""
+        """The figures that were appended last, and the newest incarnation among the nodes at that time."""
         self._are_others = False
-        """The settings are others than those with which this node has joined."""
+        """The settings differ from those with which this node has joined."""
 
     def tell_by(
         self, figures: Callable[[], tuple[int, int]], choices: Callable[[], NodeChoices | None] | None = None
     ) -> None:
-        """Links of this node, and for how many ms it is behind, are what this says; and its settings what `choices`
-        says, or as they were."""
+        """`figures` returns the number of this node's links, and for how many ms it is behind; `choices` returns its
+        settings, if they can change."""
         self._figures = figures
         self._choices = choices or self._choices
 
     def tell(self) -> None:
-        """Tell all nodes how this one is, unless they know, or one of them would not understand it. O(nodes)."""
+        """Append the figures if they have changed, and if all nodes understand them. O(nodes)."""
         node = self._node
         if self._figures is None or not node.is_ready or node.nodes.level < FIGURES_LEVEL:
             return
@@ -45,7 +45,7 @@ class OwnFigures:
             node.nodes.note_choices(node.mine, choices)
             self._are_others, said = True, choices
         elif self._are_others and told[2] != self._told[2]:
-            # One that has joined knows what this node said at its own join.
+            # A node that has joined knows the settings from this node's own join alone.
             said = choices
         if told != self._told or said is not None:
             self._told = told

@@ -1,8 +1,9 @@
-"""What is said of users and makes no record, such as a schedule, or a claim under a stronger one. Pure.
+"""Finds users of whom something was said that makes no new record, such as a schedule, or a claim under a stronger one.
+Pure.
 
-Of two disks that know different things of a user the newer one holds (`disputes`), and the version of a record does not
-say which that is. So a home says with the record, in its old version, when something was said last: whoever watches the
-user is told nothing of it.
+Where two disks know different states of a user, the newer state holds (`disputes`), and the version of a record cannot
+tell which that is. So the home repeats the record, with its old version and the time at which something was last said.
+Watchers are told nothing of it.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from presenced.core.records import (
 )
 
 SAID: Final = frozenset({ActivityAdded, ClaimSet, ScheduleSet, ShownSet, TextSet, TokensRevoked})
-"""What somebody has said, and expects to find again. Of devices nodes know different moments anyway."""
+"""Facts that somebody has stated, and expects to find again. Facts about devices are not among them, since nodes know
+different moments of those anyway."""
 
 
 def unrecorded_in(facts: Sequence[Fact]) -> list[str]:
-    """The users of whom these facts of a turn say something, and no record is among them. O(facts)."""
+    """The users about whom these facts of a turn say something (`SAID`) and have no record. O(facts)."""
     names: dict[str, None] = {}
     for fact in facts:
         if type(fact) in SAID:
