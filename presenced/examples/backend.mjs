@@ -4,6 +4,13 @@
 //
 // With PRESENCE_TOKEN it brings that token; a server in development takes its name for it.
 
+// What fails is one line, and no trace of this program. A reader that has read enough, as `| head` does, is no failure.
+process.on("uncaughtException", (error) => {
+  if (error.code === "EPIPE") process.exit(0);
+  console.error(`backend: ${error.message}`);
+  process.exit(1);
+});
+
 const base = process.argv[2] ?? "http://127.0.0.1:5251";
 const token = process.env.PRESENCE_TOKEN;
 const caller = token ? { Authorization: `Bearer ${token}` } : { "Presence-User": "backend" };

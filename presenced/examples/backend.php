@@ -20,6 +20,12 @@ class PresenceError extends Exception
     }
 }
 
+// What fails is one line, and no trace of this program.
+set_exception_handler(function (Throwable $error): void {
+    fwrite(STDERR, "backend: {$error->getMessage()}\n");
+    exit(1);
+});
+
 /** Ask for something: what is answered, or a PresenceError. */
 function ask(string $name, array $fields = [], int $tries = 5): array
 {

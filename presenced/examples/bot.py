@@ -8,6 +8,7 @@ Reads lines `USER: TEXT` and prints `USER: REPLY` for each, in order.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 import presenced
@@ -27,6 +28,11 @@ def main() -> None:
                 except presenced.PresenceError as error:
                     reply = error.message
                 print(f"{user}: {reply}", flush=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # A reader that has read enough, as `| head` does. Python would fail with the rest at the exit once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except presenced.PresenceError as error:
         sys.exit(f"bot: {error.message}")
 

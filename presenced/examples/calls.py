@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable
 
@@ -95,6 +96,11 @@ def main() -> None:
     options = parser.parse_args()
     try:
         asyncio.run(run(options.url, options.token, options.device_url, options.device_token))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # A reader that has read enough, as `| head` does. Python would fail with the rest at the exit once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except presenced.PresenceError as error:
         sys.exit(f"calls: {error.message}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 
 import presenced
@@ -48,16 +49,20 @@ class Pushes:
 
 
 async def run(url: str, token: str | None) -> None:
-    """Until the end of standard input."""
-    async with presenced.connect_service(url, token=token) as service:
-        pushes = Pushes(service)
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            whom, _, text = line.strip().partition(":")
-            users, _, about = whom.partition(" ")
-            try:
-                await pushes.notify(users.split(","), about.strip(), text.strip())
-            except presenced.PresenceError as error:
-                print(error.message, file=sys.stderr, flush=True)
+    """Until the end of standard input, or Ctrl-C."""
+    try:
+        async with presenced.connect_service(url, token=token) as service:
+            pushes = Pushes(service)
+            while line := await asyncio.to_thread(sys.stdin.readline):
+                whom, _, text = line.strip().partition(":")
+                users, _, about = whom.partition(" ")
+                try:
+                    await pushes.notify(users.split(","), about.strip(), text.strip())
+                except presenced.PresenceError as error:
+                    print(error.message, file=sys.stderr, flush=True)
+    except asyncio.CancelledError:
+        # A thread still waits for a line, and Python would wait for the thread.
+        os._exit(130)
 
 
 def main() -> None:
@@ -67,6 +72,11 @@ def main() -> None:
     options = parser.parse_args()
     try:
         asyncio.run(run(options.url, options.token))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # A reader that has read enough, as `| head` does. Python would fail with the rest at the exit once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except presenced.PresenceError as error:
         sys.exit(f"push: {error.message}")
 

@@ -10,6 +10,13 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
 import { createServer } from "node:http";
 
+// What fails is one line, and no trace of this program. A reader that has read enough, as `| head` does, is no failure.
+process.on("uncaughtException", (error) => {
+  if (error.code === "EPIPE") process.exit(0);
+  console.error(`webhook_receiver: ${error.message}`);
+  process.exit(1);
+});
+
 const BODY_BYTES_MAX = 1 << 20;
 const CLOCKS_DIFFER_S_MAX = 300; // an older delivery may be one that somebody has recorded
 

@@ -13,6 +13,8 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import signal
 import sqlite3
 import sys
 import threading
@@ -46,6 +48,16 @@ def is_genuine(secrets: list[bytes], headers: Any, body: bytes) -> bool:
     return False
 
 
+def show(line: str) -> None:
+    """Print the line. Once nobody reads it, as behind `| head`, the program ends as by Ctrl-C."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Python would fail with the line once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.raise_signal(signal.SIGINT)
+
+
 class HandledEvents:
     """What was done, and of each user up to which event."""
 
@@ -67,7 +79,7 @@ class HandledEvents:
             # The work: an application would send a mail here, or close a shift.
             line = f"{data['user']} {event['type']} {data['old']} -> {data['new']} {data['reason']}".rstrip()
             self._database.execute("insert into log values (?)", (line,))
-        print(line, flush=True)
+        show(line)
         return True
 
 
@@ -92,7 +104,7 @@ class ReceivingHandler(BaseHTTPRequestHandler):
         for event in said if isinstance(said, list) else [said]:
             if event["type"] == "events_lost":
                 # Ask for everybody's status now (`Service.get_online_users`), and go on from there.
-                print("events were lost", flush=True)
+                show("events were lost")
             elif event["type"] != "test":
                 self.handled.handle(event)
         self._answer(204)
@@ -118,16 +130,16 @@ def main() -> None:
     parser.add_argument("--database", default="handled.db", metavar="FILE")
     chosen = parser.parse_args()
     host, _, port = chosen.listen.rpartition(":")
-    ReceivingHandler.secrets, ReceivingHandler.handled = (
-        load_secrets(chosen.secret_file),
-        HandledEvents(chosen.database),
-    )
-    with ThreadingHTTPServer((host, int(port)), ReceivingHandler) as server:
-        print(f"listening on http://{host}:{server.server_address[1]}/", file=sys.stderr, flush=True)
-        try:
+    try:
+        ReceivingHandler.secrets = load_secrets(chosen.secret_file)
+        ReceivingHandler.handled = HandledEvents(chosen.database)
+        with ThreadingHTTPServer((host, int(port)), ReceivingHandler) as server:
+            print(f"listening on http://{host}:{server.server_address[1]}/", file=sys.stderr, flush=True)
             server.serve_forever()
-        except KeyboardInterrupt:
-            return
+    except KeyboardInterrupt:
+        return
+    except OSError as error:
+        sys.exit(f"webhook_receiver: {error}")
 
 
 if __name__ == "__main__":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import signal
+import subprocess
 import textwrap
 from typing import Any
 
 import click
+import pytest
 
 import presenced
 from presenced.cli.daemon import serve
-from tests.examples.programs import run
+from tests.examples.programs import command, deadline, run, stream
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon
 
@@ -78,6 +81,57 @@ def test_without_a_server() -> None:
         done = run(name, "--url", "presence://backend@127.0.0.1:1")
         assert done.returncode == 1 and done.stderr.startswith(f"{name}: "), done.stderr
         assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "lines"),
+    [("calls", "", 1), ("bot", "alice: /presence\nbob: who\n", 1), ("push", "bob,carol general: lunch?\n", 0)],
+)
+def test_a_reader_that_has_read_enough(daemon: Daemon, name: str, text: str, lines: int) -> None:
+    """As with `| head`: the program ends in silence."""
+    process = subprocess.Popen(
+        command(name, "--url", f"presence://backend@{daemon.address}", *device_of(name, daemon)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=REPOSITORY,
+        text=True,
+    )
+    with deadline(process):
+        if lines:
+            stream(process.stdin).write(text)
+            stream(process.stdin).flush()
+        assert [bool(stream(process.stdout).readline()) for _ in range(lines)] == [True] * lines
+        stream(process.stdout).close()
+        if not lines:
+            stream(process.stdin).write(text)
+        stream(process.stdin).close()
+        assert (process.wait(), stream(process.stderr).read()) == (0, "")
+        stream(process.stderr).close()
+
+
+def device_of(name: str, daemon: Daemon) -> list[str]:
+    return ["--device-url", f"presence://example@{daemon.address}/display?priority=-1"] if name == "calls" else []
+
+
+@pytest.mark.parametrize(("name", "typed"), [("bot", "alice: /presence\n"), ("push", "alice general: lunch?\n")])
+def test_ctrl_c_needs_no_traceback_and_no_further_line(daemon: Daemon, name: str, typed: str) -> None:
+    process = subprocess.Popen(
+        command(name, "--url", f"presence://backend@{daemon.address}"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=REPOSITORY,
+        text=True,
+    )
+    with deadline(process):
+        stream(process.stdin).write(typed)
+        stream(process.stdin).flush()
+        assert stream(process.stdout).readline().startswith("alice: ")
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(), stream(process.stderr).read()) == (130, "")
+        for file in (process.stdin, process.stdout, process.stderr):
+            stream(file).close()
 
 
 def test_the_bot_passes_on_what_people_type(daemon: Daemon) -> None:

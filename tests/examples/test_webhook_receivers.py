@@ -147,3 +147,34 @@ def post(url: str, headers: dict[str, str]) -> int:
     except urllib.error.HTTPError as error:
         with error:
             return error.code
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_secret_file_that_is_missing_is_one_line(language: str, tmp_path: Path) -> None:
+    if language == "node" and shutil.which("node") is None:
+        pytest.skip("Node is not installed; install it: apt-get install nodejs")
+    python = [sys.executable, "-m", "presenced.examples.webhook_receiver", "--secret-file", "/no-such-file"]
+    command = python if language == "python" else ["node", f"{REPOSITORY}/presenced/examples/webhook_receiver.mjs"]
+    variables = {**os.environ, "SECRET_FILE": "/no-such-file", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=variables, timeout=PATIENCE_S)
+    assert done.returncode == 1 and done.stderr.startswith("webhook_receiver: ") and done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_has_read_enough_ends_the_receiver(tmp_path: Path) -> None:
+    """As with `| head`. What it could not print is handled all the same."""
+    (tmp_path / "secrets").write_text(f"{SECRET_LINE}\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "presenced.examples.webhook_receiver", "--secret-file", "secrets"]
+        + ["--listen", "127.0.0.1:0"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert process.stdout is not None and process.stderr is not None
+    with process:
+        url = process.stderr.readline().split()[-1]
+        process.stdout.close()
+        assert post(url, signed()) == 204
+        assert (process.wait(PATIENCE_S), process.stderr.read()) == (0, "")
