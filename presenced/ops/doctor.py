@@ -1,7 +1,8 @@
 """What is wrong with a server, and what to do about it: a pure function of its status and the facts of the machine.
 
 Each check is about one thing and always reports something, so that an answer without faults also says what was checked.
-The checks are in the package `checks`.
+Only the checks of a cluster report nothing of a server that is alone, but for the first of them. The checks are in the
+package `checks`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ BACKLOG_BYTES_MAX: Final = 16 << 20
 VERSION_LEAST: Final = (7, 0)
 
 ALONE = "this server is alone (cluster.url is not set)"
+"""What the first of these checks says of a single server. The others are about a cluster, and say nothing."""
 
 
 def cluster(patient: Patient) -> Said:
@@ -59,7 +60,6 @@ def cluster_engine(patient: Patient) -> Said:
     """Does the engine answer, and is it one that keeps a log?"""
     now = patient.status.cluster
     if now is None:
-        yield "ok", ALONE, ""
         return
     engine, well = now.engine, True
     if engine.away_ms > ENGINE_AWAY_MS_MAX and engine.lacks_replicas:
@@ -101,7 +101,6 @@ def cluster_lag(patient: Patient) -> Said:
     """Does this node keep up with the others, and the engine with this node?"""
     now = patient.status.cluster
     if now is None:
-        yield "ok", ALONE, ""
         return
     if now.lag_ms > LAG_MS_WARNING:
         severity: Severity = "problem" if now.lag_ms > LAG_MS_PROBLEM else "warning"
@@ -119,8 +118,8 @@ def cluster_clock(patient: Patient) -> Said:
     """Is this machine's clock that of the others?"""
     now = patient.status.cluster
     if now is None:
-        yield "ok", ALONE, ""
-    elif abs(now.clock_skew_ms) > SKEW_MS_MAX:
+        return
+    if abs(now.clock_skew_ms) > SKEW_MS_MAX:
         way = "ahead of" if now.clock_skew_ms > 0 else "behind"
         what = f"this machine's clock is {abs(now.clock_skew_ms):,} ms {way} that of the engine"
         advice = "run chrony or systemd-timesyncd on all machines; times that clients are shown differ by as much"
@@ -133,7 +132,6 @@ def cluster_settings(patient: Patient) -> Said:
     """Have the other nodes the settings that this one has?"""
     now = patient.status.cluster
     if now is None:
-        yield "ok", ALONE, ""
         return
     well = True
     for node in now.nodes:
@@ -157,8 +155,8 @@ def cluster_nodes(patient: Patient) -> Said:
     """Is there another node?"""
     now = patient.status.cluster
     if now is None:
-        yield "ok", ALONE, ""
-    elif len(now.nodes) == 1 and now.state == "serving":
+        return
+    if len(now.nodes) == 1 and now.state == "serving":
         what = f"{now.node} is the only node of its cluster: nobody goes on if it ends"
         yield "warning", what, "start another one, or leave cluster.url out"
     else:
