@@ -9,6 +9,8 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Callable
+from itertools import count, takewhile
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +22,8 @@ from presenced.server.status import ServerStatus
 
 READ_BYTES = 1 << 20
 TEMPORARY_CODES = frozenset({"busy", "starting", "node_silent"})
+ANOTHER_PATH = "--socket names another path"
+IS_IT_RUNNING = f"is presenced running, with admin.socket set (--admin-socket auto)? {ANOTHER_PATH}"
 
 
 def default_path() -> str:
@@ -30,9 +34,13 @@ def default_path() -> str:
 class AdminLink:
     """A connection to the daemon at `path`. It is opened by the first `ask`, and again after it was lost."""
 
-    def __init__(self, path: str, timeout_s: float, *, is_named: bool = True) -> None:
-        """`is_named`: the user named the path. A daemon at a default path has to be root's or the user's own."""
+    def __init__(
+        self, path: str, timeout_s: float, *, is_named: bool = True, absence: Callable[[], str] | None = None
+    ) -> None:
+        """`is_named`: the user named the path. A daemon at a default path has to be root's or the user's own. `absence`
+        says what to do if no socket is there."""
         self.path = path
+        self._absence = absence
         self._timeout_s = timeout_s
         self._is_named = is_named
         self._socket: socket.socket | None = None
@@ -100,7 +108,7 @@ class AdminLink:
             except BaseException as error:
                 connection.close()
                 if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-                    raise cannot_connect(self.path, error) from None
+                    raise cannot_connect(self.path, error, self._absence) from None
                 raise
             self._socket = connection
             if not self._is_named and os.path.dirname(self.path) != os.path.dirname(SYSTEM_ADMIN_PATH):
@@ -136,15 +144,17 @@ def status_of(answer: Any) -> ServerStatus:
         raise ProtocolError("bad_version", f"the daemon is of another version than presencectl: {error}") from None
 
 
-def cannot_connect(path: str, error: OSError) -> PresenceError:
-    """Why a socket cannot be connected to, and what to do."""
+def cannot_connect(path: str, error: OSError, absence: Callable[[], str] | None = None) -> PresenceError:
+    """Why a socket cannot be connected to, and what to do; `absence` as for `AdminLink`."""
     if isinstance(error, PermissionError):
         return AuthError("forbidden_socket", _who_may(path))
     if isinstance(error, FileNotFoundError):
-        if os.path.exists(node_admin_path(path, 1)):
+        if absence is not None:
+            advice = absence()
+        elif os.path.exists(node_admin_path(path, 1)):
             advice = "the server there runs as several nodes, each with a socket of its own; --node 1 asks the first"
-            return ConnectionLost("no_daemon", f"there is no admin socket at {path}: {advice}")
-        advice = "is presenced running, with admin.socket set (--admin-socket auto)? --socket names another path"
+        else:
+            advice = IS_IT_RUNNING
         return ConnectionLost("no_daemon", f"there is no admin socket at {path}: {advice}")
     if isinstance(error, ConnectionRefusedError) and not _is_socket(path):
         return ConnectionLost(
@@ -157,6 +167,26 @@ def cannot_connect(path: str, error: OSError) -> PresenceError:
     if isinstance(error, BlockingIOError):
         return RequestTimeout(f"the daemon at {path} is busy and accepts no connection; try again")
     return ConnectionLost("no_daemon", f"cannot connect to {path}: {error.strerror or error}; see --socket")
+
+
+def absence_of_node(single_path: str) -> str:
+    """What to do if a node of several that one command runs has no socket, where that of a single daemon is
+    `single_path`."""
+    if os.path.exists(single_path):
+        return "the server there is a single daemon, without numbered nodes; leave --node out"
+    if nodes := len(nodes_beside(single_path)):
+        return f"the nodes that run there are 1 to {nodes}" if nodes > 1 else "node 1 is the only one there"
+    return f"--node is for the nodes of `presenced serve --nodes N`, and none runs there; {IS_IT_RUNNING}"
+
+
+def absence_of_instance(name: str) -> str:
+    """What to do if the service presenced@NAME has no socket."""
+    return f"`systemctl status presenced@{name}` says whether it runs; {ANOTHER_PATH}"
+
+
+def nodes_beside(path: str) -> list[str]:
+    """The admin sockets of the nodes that one command runs, where `path` would be that of a single daemon."""
+    return list(takewhile(os.path.exists, (node_admin_path(path, number) for number in count(1))))
 
 
 def peer_uid(connection: socket.socket) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from presenced.cli.as_user import user_of_the_service
+from presenced.cli.asides import print_aside
 from presenced.cli.group import SentenceGroup
 from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option
@@ -166,4 +167,4 @@ def _summary(survey: ConfigSurvey) -> str:
 
 def _tell(prefix: str, sentences: Iterable[str]) -> None:
     for sentence in sentences:
-        print(f"presenced: {prefix}{sentence}", file=sys.stderr)
+        print_aside(f"presenced: {prefix}{sentence}")

@@ -15,9 +15,10 @@ import click
 
 from presenced import __version__
 from presenced.cli import exits
+from presenced.cli.asides import terminal_width
 from presenced.cli.context import Context
 from presenced.cli.group import Commands
-from presenced.cli.output import Output, terminal_width
+from presenced.cli.output import Output
 from presenced.cli.target import Target
 
 OF_ADMINS = ("status", "doctor", "links", "kick", "drain", "snapshot", "loglevel", "top", "webhooks")
@@ -72,7 +73,7 @@ WITHOUT_AS = READERS | {*OPERATORS, "online"}
     cls=Commands,
     modules={f"presenced.cli.{module}": names for module, names in MODULES.items()},
     sections=SECTIONS,
-    epilog=exits.EPILOG,
+    exit_codes=exits.TOLD,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option(

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, get_args
 
 import click
 
 from presenced.cli import exits
-from presenced.cli.admin_link import AdminLink, default_path, status_of
+from presenced.cli.admin_link import (
+    AdminLink,
+    absence_of_instance,
+    absence_of_node,
+    default_path,
+    nodes_beside,
+    status_of,
+)
 from presenced.cli.confirmation import confirm
 from presenced.cli.context import Context
 from presenced.cli.ctl_webhooks import say_test, say_webhooks
@@ -35,9 +43,13 @@ def link_to(context: Context) -> AdminLink:
     path = instance_admin_path(context.instance) if context.instance else context.socket
     is_named = bool(path)
     path = path or default_path()
+    absence: Callable[[], str] | None = None
     if context.node:
+        absence = partial(absence_of_node, path)
         path = node_admin_path(path, context.node)
-    return AdminLink(path, context.target.timeout_s, is_named=is_named)
+    elif context.instance and not nodes_beside(path):
+        absence = partial(absence_of_instance, context.instance)
+    return AdminLink(path, context.target.timeout_s, is_named=is_named, absence=absence)
 
 
 def run(context: Context, work: Callable[[AdminLink], int]) -> None:

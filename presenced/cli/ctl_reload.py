@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from itertools import count, takewhile
 from typing import Any
 
 import click
 
 from presenced.cli import exits
-from presenced.cli.admin_link import AdminLink
+from presenced.cli.admin_link import AdminLink, nodes_beside
 from presenced.cli.context import Context
 from presenced.cli.ctl_admin import run
 from presenced.cli.output import Output
 from presenced.errors import ConnectionLost
-from presenced.runtime_paths import node_admin_path
 
 
 @click.command()
@@ -53,11 +51,6 @@ def reload(context: Context, main_pid: int | None) -> None:
         return exits.OK
 
     run(context, work)
-
-
-def nodes_beside(path: str) -> list[str]:
-    """The admin sockets of the nodes that one command runs, where `path` would be that of a single daemon."""
-    return list(takewhile(os.path.exists, (node_admin_path(path, number) for number in count(1))))
 
 
 def _reload_node(context: Context, path: str, *, is_quiet: bool) -> int:

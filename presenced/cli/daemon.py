@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from presenced import __version__
+from presenced.cli.asides import in_lines
 from presenced.cli.config import concerns, config as config_group
 from presenced.cli.ends import EXIT_CONFIG, explain
 from presenced.cli.group import Commands, discard_stdout
@@ -256,7 +257,7 @@ def _leave(sentences: list[str], code: int, log_format: LogFormat = "auto", *, i
         logs.flush()
     else:
         for sentence in sentences:
-            logs.say(f"presenced: {sentence}")
+            logs.say(in_lines(f"presenced: {sentence}"))
     if is_activated:
         time.sleep(PAUSE_S)
     sys.exit(code)

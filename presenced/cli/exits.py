@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
+from presenced.cli.asides import print_aside
 from presenced.cli.group import WRITE_FAILED
-from presenced.cli.output import print_aside
 from presenced.cli.signals import INTERRUPTED as INTERRUPTED, ending_in_silence
 from presenced.errors import (
     AddressError,
@@ -42,25 +42,24 @@ OUTPUT_THREAD = "output"
 
 UNREAD_S = 0.5
 
-EPILOG = """\b
-Exit codes:
-  0    done; yes
-  1    no: the user is offline or unknown, the wanted changes or status did not
-       come, a device does not show the latest own state, a chat command was not
-       carried out, the doctor found a problem, or there was no link to kick
-  2    wrong usage: an option, a name, a URL, a line of a file to import
-  65   the server refused the request
-  69   the server cannot be reached, or the link was lost
-  70   presencectl itself failed
-  74   standard output cannot be written
-  75   the server is busy or starting, or did not answer in time; try again
-  76   the server there does not speak presenced's protocol
-  77   not permitted: the token is missing, wrong, expired or of another role, or
-       the admin socket is for other users
-  78   a token or certificate cannot be used, or a new configuration is refused
-  130  interrupted by Ctrl-C
-  143  ended by SIGTERM
-"""
+TOLD = {
+    0: "done; yes",
+    1: "no: the user is offline or unknown, the wanted changes or status did not come, a device does not show the "
+    "latest own state, a chat command was not carried out, the doctor found a problem, or there was no link to kick",
+    2: "wrong usage: an option, a name, a URL, a line of a file to import",
+    65: "the server refused the request",
+    69: "the server cannot be reached, or the link was lost",
+    70: "presencectl itself failed",
+    74: "standard output cannot be written",
+    75: "the server is busy or starting, or did not answer in time; try again",
+    76: "the server there does not speak presenced's protocol",
+    77: "not permitted: the token is missing, wrong, expired or of another role, or the admin socket is for other "
+    "users",
+    78: "a token or certificate cannot be used, or a new configuration is refused",
+    130: "interrupted by Ctrl-C",
+    143: "ended by SIGTERM",
+}
+"""The exit codes, as the help lists them."""
 
 _SERVER_TEMPORARY = frozenset({"busy", "device_limit", "going_away", "link_failed"})
 

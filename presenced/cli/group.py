@@ -8,16 +8,22 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import IO, Any
 
 import click
 
+from presenced.cli.asides import print_aside, terminal_width
 from presenced.cli.signals import INTERRUPTED, ending_in_silence
+from presenced.cli.text_lines import LEAST_WIDTH
 
 WRITE_FAILED = 74
 
 SENTENCE_CHARACTERS_MAX = 500
 """No first sentence of a help is longer."""
+
+
+CLICK_WIDTH = 52
+"""click's help fits into terminals that have so many columns."""
 
 
 class OutputFailed(Exception):
@@ -37,6 +43,19 @@ class _Stdout(io.FileIO):
             return super().write(data) or 0
         except OSError as error:
             raise OutputFailed(error) from None
+
+
+class UsageInLines(click.UsageError):
+    """Wrong usage, shown in lines of the terminal. click leaves that to the terminal, which cuts words in two."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Like click's own method; without a `file`, to standard error."""
+        told = io.StringIO()
+        super().show(told)
+        if file is None:
+            print_aside(told.getvalue().rstrip("\n"))
+        else:
+            file.write(told.getvalue())
 
 
 class SentenceGroup(click.Group):
@@ -70,11 +89,14 @@ class Commands(SentenceGroup):
         *args: Any,
         modules: Mapping[str, Sequence[str]] | None = None,
         sections: Mapping[str, Sequence[str]] | None = None,
+        exit_codes: Mapping[int, str] | None = None,
         **extra: Any,
     ) -> None:
-        """`modules` says which commands are in the `COMMANDS` of which module, `sections` as in `SentenceGroup`."""
+        """`modules` says which commands are in the `COMMANDS` of which module, `sections` as in `SentenceGroup`. The
+        help ends with what the `exit_codes` mean."""
         super().__init__(*args, **extra)
         self.sections = sections or {}
+        self._exit_codes = exit_codes or {}
         self._module_of = {name: module for module, names in (modules or {}).items() for name in names}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -91,6 +113,26 @@ class Commands(SentenceGroup):
             for command in found:
                 self.add_command(command)
         return super().get_command(ctx, cmd_name)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Like click's own method, with the exit codes."""
+        super().format_epilog(ctx, formatter)
+        if self._exit_codes:
+            with formatter.section("Exit codes"):
+                formatter.write_dl([(str(code), meaning) for code, meaning in self._exit_codes.items()])
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Like click's own method, but a narrow terminal has its help in lines of its own width, where click's are
+        never shorter than 50 columns. Raises `UsageInLines`."""
+        width = terminal_width(sys.stdout)
+        if LEAST_WIDTH <= width < CLICK_WIDTH:
+            extra.setdefault("terminal_width", width - 1)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            raise UsageInLines(error.format_message(), error.ctx) from None
 
     def main(
         self,
@@ -113,21 +155,20 @@ class Commands(SentenceGroup):
             if isinstance(error.reason, BrokenPipeError):
                 # The reader, such as `| head`, has read enough.
                 sys.exit(0)
-            print(f"{self.name}: standard output cannot be written: {error}", file=sys.stderr)
+            print_aside(f"{self.name}: standard output cannot be written: {error}")
             sys.exit(WRITE_FAILED)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Like click's own method, but Ctrl-C ends the program in silence and with its own exit code, where click says
-        "Aborted!" and ends with 1, which means "no". Raises `click.UsageError` with a sentence that says where an
-        option belongs."""
+        "Aborted!" and ends with 1, which means "no". Raises `UsageInLines`, of an option on the wrong side of the
+        subcommand with a sentence that says where it belongs."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
-        except click.NoSuchOption as error:
-            if place := self._place_of(error):
-                raise click.UsageError(place, error.ctx) from None
-            raise
+        except click.UsageError as error:
+            place = self._place_of(error) if isinstance(error, click.NoSuchOption) else ""
+            raise UsageInLines(place or error.format_message(), error.ctx) from None
 
     def _place_of(self, error: click.NoSuchOption) -> str:
         """A sentence with the right command line, if the option is one of this group; else nothing."""

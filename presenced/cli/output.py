@@ -7,15 +7,15 @@ them may act as a control sequence or as markup.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from presenced.characters import printable as printable
+from presenced.cli.asides import print_aside
 from presenced.cli.text_lines import wrapped
 
 if TYPE_CHECKING:
@@ -185,28 +185,9 @@ def _least_width(titles: Sequence[str], rows: Sequence[Sequence[Text]]) -> int:
     return width
 
 
-def print_aside(sentence: str) -> None:
-    """Print a sentence to standard error, wrapped if that is a terminal."""
-    width = terminal_width(sys.stderr) if sys.stderr.isatty() else 0
-    print("\n".join(wrapped(sentence, width)), file=sys.stderr, flush=True)
-
-
 def _hanging(line: str) -> int:
     """Where the rest of a line of a page begins: a sentence goes on at the left, a row of columns further in."""
     return _HANGING if line.startswith(" ") or "  " in line else 0
-
-
-def terminal_width(stream: TextIO) -> int:
-    """The columns of the terminal at a stream, or what COLUMNS says of them; 0 = unknown.
-
-    `shutil` has the same, and takes 5 ms to import."""
-    said = os.environ.get("COLUMNS", "")
-    if said.isascii() and said.isdecimal() and int(said):
-        return int(said)
-    try:
-        return os.get_terminal_size(stream.fileno()).columns
-    except (OSError, ValueError):
-        return 0
 
 
 def json_text(value: object) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import click
 import msgspec
 
+from presenced.cli.asides import print_aside
 from presenced.cli.group import SentenceGroup
 from presenced.cli.output import json_text, printable
 from presenced.ops.formats import counted
@@ -292,7 +293,7 @@ def _run(work: Callable[[], int]) -> None:
         OSError,
     ) as error:
         sentence, code = _explain(error)
-        print(f"presenced: {printable(sentence)}", file=sys.stderr)
+        print_aside(f"presenced: {printable(sentence)}")
     sys.exit(code)
 
 

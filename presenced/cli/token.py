@@ -9,10 +9,10 @@ from typing import cast
 import click
 
 from presenced.address import check_name
+from presenced.cli.asides import print_aside
 from presenced.cli.exits import CONFIG
 from presenced.cli.options import DurationParameter
 from presenced.errors import AddressError
-from presenced.ops import logs
 from presenced.server.identity import ROLES, mint
 from presenced.server.keys import SecretError, load_keys
 from presenced.wire.messages import Role
@@ -55,7 +55,7 @@ def token(
     try:
         key = load_keys(secret_file, once=True)[0]
     except SecretError as error:
-        logs.say(f"presenced: {error}")
+        print_aside(f"presenced: {error}")
         sys.exit(CONFIG)
     if ttl < 1000:
         raise click.BadParameter("must be at least 1s", param_hint="--ttl")

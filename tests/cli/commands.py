@@ -91,11 +91,14 @@ def online(start: Any, url: str) -> Running:
     return device
 
 
-def on_terminal(*args: str, env: dict[str, str] | None = None) -> str:
-    """What a person sees: standard output is a terminal."""
+def on_terminal(
+    *args: str, env: dict[str, str] | None = None, module: str = "presenced.cli.ctl", has_errors: bool = False
+) -> str:
+    """What a person sees: standard output is a terminal, and standard error as well if `has_errors`."""
     controller, terminal = pty.openpty()
     variables = {**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "100", **(env or {})}
-    with warm.start("presenced.cli.ctl", *args, stdout=terminal, stderr=subprocess.DEVNULL, env=variables) as process:
+    errors = terminal if has_errors else subprocess.DEVNULL
+    with warm.start(module, *args, stdout=terminal, stderr=errors, env=variables) as process:
         os.close(terminal)
         shown = b""
         try:

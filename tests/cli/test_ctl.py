@@ -358,7 +358,7 @@ class TestErrors:
         codes = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
         assert len(codes) == 13
         for code in codes:
-            assert f"\n    {code} " in shown
+            assert f"\n  {code} " in shown
 
 
 def ran(line: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -26,6 +26,7 @@ from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink, cannot_connect
 from presenced.cli.status_sentence import status_sentence
 from presenced.errors import AuthError, ConnectionLost, RequestError, RequestTimeout
+from presenced.runtime_paths import node_admin_path
 from presenced.sync import connect, connect_service
 from tests.cli.commands import ENVIRONMENT, command, ctl, on_terminal as shown_on_terminal
 from tests.support import REPOSITORY
@@ -378,6 +379,23 @@ class TestFindingIt:
     def test_acting_for_others_has_no_meaning(self, admin_daemon: Daemon, admin_path: str) -> None:
         done = ctl("--socket", admin_path, "--as", "alice", "status")
         assert done.returncode == exits.USAGE and "`status` does not use --as" in done.stderr
+
+    def test_a_node_where_none_is(self, admin_path: str) -> None:
+        """The answer says what is there instead."""
+        done = ctl("--socket", admin_path, "--node", "3", "status")
+        assert done.returncode == exits.UNREACHABLE and "for the nodes of `presenced serve --nodes N`" in done.stderr
+        there = {
+            node_admin_path(admin_path, 1): "node 1 is the only one there",
+            node_admin_path(admin_path, 2): "the nodes that run there are 1 to 2",
+            admin_path: "a single daemon, without numbered nodes; leave --node out",
+        }
+        for path, says in there.items():
+            Path(path).touch()
+            assert says in ctl("--socket", admin_path, "--node", "3", "status").stderr
+
+    def test_an_instance_that_does_not_run(self) -> None:
+        nobody = ctl("--instance", "no-such", "status")
+        assert nobody.returncode == exits.UNREACHABLE and "`systemctl status presenced@no-such`" in nobody.stderr
 
     @pytest.mark.parametrize(
         ("gid", "mode", "says"),

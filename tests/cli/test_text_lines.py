@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from presenced.cli import exits
-from presenced.cli.output import Output, clock_time, terminal_width
+from presenced.cli.asides import terminal_width
+from presenced.cli.output import Output, clock_time
 from presenced.cli.text_lines import LEAST_WIDTH, columns, wrapped
+from tests.cli.commands import on_terminal
 from tests.support.tiers import samples
 
 SENTENCE = "the log has 3 facts that wait, and the disk is full"
@@ -129,3 +131,42 @@ class TestOutput:
         assert lines[0] == f"{clock}  {red}the{end}" or lines[0] == f"{clock}  {red}the log{end}"
         assert all(line.startswith(" " * (len(clock) + 2) + red) for line in lines[1:])
         assert click.unstyle(" ".join(lines)).split()[-12:] == SENTENCE.split()
+
+
+class TestNarrow:
+    """On a terminal of 40 columns nothing is left to the terminal, which cuts words in two."""
+
+    COLUMNS = 40
+
+    def shown(self, *args: str, module: str = "presenced.cli.ctl") -> list[str]:
+        text = on_terminal(*args, env={"COLUMNS": str(self.COLUMNS)}, module=module, has_errors=True)
+        return text.splitlines()
+
+    @pytest.mark.parametrize(
+        "words",
+        [("get",), ("get", "--frob"), ("gte",), ("--frob",), ("set", "busy"), ("get", "x", "--json"), ("--node", "0")],
+    )
+    def test_wrong_usage(self, words: tuple[str, ...]) -> None:
+        lines = self.shown(*words)
+        assert any(line.startswith("Error: ") for line in lines) and len(lines) > 3
+        assert max(map(len, lines)) <= self.COLUMNS, lines
+
+    @pytest.mark.parametrize("words", [("-h",), ("set", "-h"), ("contacts", "ask", "-h")])
+    def test_help(self, words: tuple[str, ...]) -> None:
+        lines = [line for line in self.shown(*words) if not line.endswith(":")]
+        assert len(lines) > 5 and max(map(len, lines)) <= self.COLUMNS, lines
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("serve", "--listen", "nowhere", "--data-dir", "x"),
+            ("config", "check", "--config", "/no-such-file"),
+            ("store", "check", "/no-such-directory"),
+            ("token", "--user", "x", "--secret-file", "/no-such-file"),
+            ("serve", "--frob"),
+        ],
+    )
+    def test_the_daemons_program(self, words: tuple[str, ...]) -> None:
+        lines = self.shown(*words, module="presenced.__main__")
+        assert len(lines) > 1 and any(line.startswith(("presenced: ", "Error: ")) for line in lines)
+        assert all(len(line) <= self.COLUMNS or " " not in line for line in lines), lines
