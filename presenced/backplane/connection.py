@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from presenced.backplane.access import EngineAccess, place_of
-from presenced.backplane.errors import Refused, Unreachable
+from presenced.backplane.errors import EngineFull, Refused, Unreachable
 from presenced.backplane.inspection import EngineInfo, inspect, read_info
 from presenced.backplane.library import COMMANDS
 from presenced.backplane.wire import EngineCommand, EngineFault, Wire
@@ -175,7 +175,8 @@ class EngineConnection:
         if answer.startswith(_PASSING):
             # It may be another server's turn by now: look again.
             wire.abort()
-            raise Unreachable(f"{place} cannot be written to now: {answer}")
+            kind = EngineFull if answer.startswith("OOM") else Unreachable
+            raise kind(f"{place} cannot be written to now: {answer}")
         if answer.startswith(_PASSWORD):
             wire.abort()
             if self._access.password:

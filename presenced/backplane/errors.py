@@ -14,6 +14,10 @@ class Unreachable(BackplaneError):
     to repeat, as it is."""
 
 
+class EngineFull(Unreachable):
+    """The engine has no memory for the call, and did nothing."""
+
+
 class Unreplicated(Unreachable):
     """The engine has executed the call, and too few of its replicas have that yet. The lease was renewed by it."""
 

@@ -234,6 +234,15 @@ local function finish(keys, args)
   return 'OK'
 end
 
+-- ARGS: fence
+local function drop(keys, args)
+  local state = opened(keys)
+  local why = complaint(keys, state, tonumber(args[1]))
+  if why then return redis.error_reply(why) end
+  if keys[3] ~= snapshot_of(keys, state) then redis.call('UNLINK', keys[3]) end
+  return 'OK'
+end
+
 -- ARGS: fence, version
 local function release(keys, args)
   local state = opened(keys)
@@ -266,5 +275,11 @@ redis.register_function('presenced_VERSION_claim', allowed(claim))
 redis.register_function('presenced_VERSION_write', explained(write))
 redis.register_function('presenced_VERSION_renew', explained(renew))
 redis.register_function('presenced_VERSION_piece', explained(piece))
-redis.register_function('presenced_VERSION_finish', allowed(finish))
+-- These two free memory, and are executed where there is none.
+redis.register_function{
+  function_name = 'presenced_VERSION_finish', callback = allowed(finish), flags = { 'allow-oom' },
+}
+redis.register_function{
+  function_name = 'presenced_VERSION_drop', callback = explained(drop), flags = { 'allow-oom' },
+}
 redis.register_function('presenced_VERSION_release', explained(release))

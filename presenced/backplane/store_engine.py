@@ -170,6 +170,10 @@ class StoreEngine:
         await self._call("finish", keys, self.fence, snapshot, pieces, size, from_n, from_bytes, version, wall_ms)
         self._snapshot = snapshot
 
+    async def drop(self, snapshot: int) -> None:
+        """Drop a snapshot that does not count. An engine whose memory is full does so as well, and `finish`."""
+        await self._call("drop", [self._snapshot_key(snapshot)], self.fence)
+
     async def release(self, version: int) -> None:
         """Give the store back, in order."""
         await self._call("release", [], self.fence, version)

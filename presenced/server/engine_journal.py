@@ -7,12 +7,13 @@ that: what is acknowledged is in the engine. What the engine itself loses is mad
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
-from presenced.backplane.errors import Emptied, Refused, Rewound, Unreachable
+from presenced.backplane.errors import Emptied, EngineFull, Refused, Rewound, Unreachable
 from presenced.backplane.store_engine import (
     STORE_LEASE_MS,
     StoreBroken,
@@ -158,6 +159,12 @@ class EngineJournal:
         self._insist(lambda: self._store.finish(*told), is_of_snapshot=True)
         self._snapshot, self._snapshot_bytes = writer.number, writer.bytes
 
+    def drop_snapshot(self, number: int) -> None:
+        """Drop the pieces of a snapshot that is given up, if the engine can be reached: the next one does so too."""
+        if self._loss is None:
+            with contextlib.suppress(Unreachable, Refused, TakenOver, *_LOST):
+                self._run(lambda: self._store.drop(number))
+
     def _require_whole(self, writer: EngineSnapshot) -> None:
         """Entries behind its beginning may be gone, and it was made of a state that takes them for saved."""
         if writer.losses != self.losses:
@@ -206,12 +213,15 @@ class EngineJournal:
 
     def _insist(self, call: Callable[[], Awaitable[_T]], *, is_of_snapshot: bool = False) -> _T:
         """Repeat a call until the engine has answered it. Raises `TakenOver`, `DiskFull` if too much waits, `OSError`
-        if this daemon is to end, and `SnapshotError` if a snapshot was lost on the way."""
+        if this daemon is to end, and `SnapshotError` if a snapshot was lost on the way or has no room."""
         has_lost = False
         while True:
             try:
                 return self._attempt(call)
             except (Unreachable, Refused) as error:
+                if is_of_snapshot and isinstance(error, EngineFull):
+                    # The log may have room still, at the latest once the pieces of this snapshot are dropped.
+                    raise SnapshotError(str(error)) from None
                 self._note_away(error)
                 self._give_up_in_time(error)
                 self._sleep(PAUSES_S[min(self._attempts, len(PAUSES_S)) - 1])
@@ -310,4 +320,5 @@ class EngineSnapshot:
         self.bytes += len(payload)
 
     def abandon(self) -> None:
-        """See `SnapshotFile`: the next one takes its place."""
+        """See `SnapshotFile`."""
+        self._journal.drop_snapshot(self.number)

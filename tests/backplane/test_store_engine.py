@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from presenced.backplane.connection import EngineConnection
-from presenced.backplane.errors import Emptied, Refused, Rewound
+from presenced.backplane.errors import Emptied, EngineFull, Refused, Rewound
 from presenced.backplane.library import ACL_LINE, COMMANDS
 from presenced.backplane.store_engine import (
     READ_BYTES,
@@ -88,7 +88,7 @@ async def test_a_log_of_large_and_small_entries_is_read_a_mebibyte_at_a_time(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, _ = await stores.claimed()
-    written = [bytes(300_000 if 40 <= number < 60 else 10) for number in range(150)]
+    written = [bytes(300_000 if 40 <= number < 110 else 10) for number in range(150)]
     for data in written:
         await store.write(data, 1)
     sizes: list[int] = []
@@ -103,8 +103,8 @@ async def test_a_log_of_large_and_small_entries_is_read_a_mebibyte_at_a_time(
     monkeypatch.setattr(EngineConnection, "call", counted)
     assert [data for _, data in await entries(store)] == written
     assert len(sizes) < 30
-    # A first large one is met among as many as were asked for of the small ones.
-    assert sorted(sizes)[-2] <= READ_BYTES
+    # The first large ones are met among as many as were asked for of the small ones.
+    assert sorted(sizes)[-2] <= 1.5 * READ_BYTES
 
 
 async def test_an_entry_whose_answer_was_lost_is_one_entry(stores: Stores) -> None:
@@ -343,6 +343,32 @@ async def test_a_snapshot_counts_only_with_the_log_that_goes_with_it(stores: Sto
             await store.finish(3, 1, 12, from_n, 0, 60, 2_000)
 
 
+async def test_an_engine_without_memory_takes_what_frees_some(stores: Stores) -> None:
+    store = await with_snapshot(stores)
+    await store.write_piece(3, 0, b"begun")
+    stores.redis.config_set("maxmemory", 1)
+    try:
+        for call in (store.write(b"x", 9), store.write_piece(3, 1, b"x")):
+            with pytest.raises(EngineFull):
+                await call
+        await store.drop(3)
+        assert {key.decode() for key in stores.redis.keys("*")} == {STATE, LOG, SNAPSHOT}  # type: ignore[union-attr]
+        await store.drop(2)
+        assert stores.redis.llen(SNAPSHOT) == 2, "the one that counts is not dropped"
+        stores.redis.config_set("maxmemory", 0)
+        await store.write_piece(3, 0, b"whole")
+        stores.redis.config_set("maxmemory", 1)
+        await store.finish(3, 1, 5, 6, 30, 60, 2_000)
+        assert stores.redis.xlen(LOG) == 0 and not stores.redis.exists(SNAPSHOT)
+    finally:
+        stores.redis.config_set("maxmemory", 0)
+    two, _ = await stores.claimed("two", takes_over=True)
+    await two.write_piece(4, 0, b"of two")
+    with pytest.raises(StoreTaken):
+        await store.drop(4)
+    assert stores.redis.llen(f"{STATE}:snapshot:4") == 1
+
+
 async def test_a_claim_that_was_lost_is_no_takeover(stores: Stores) -> None:
     one, _ = await stores.claimed("one")
     kept = stores.redis.dump(STATE)
@@ -407,6 +433,7 @@ async def test_a_right_that_is_taken_away_leaves_nothing_half_done_and_is_named(
         lambda: store.renew(),
         lambda: store.write_piece(2, 0, b"piece"),
         lambda: store.finish(2, 1, 5, 1, 5, 1, 1),
+        lambda: store.drop(3),
     ]
     for call in calls:
         try:

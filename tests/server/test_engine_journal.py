@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from presenced.backplane.errors import Emptied, Unreachable
+from presenced.backplane.errors import Emptied, EngineFull, Unreachable
 from presenced.backplane.store_engine import StoreBroken, StoreTaken
 from presenced.server.engine_journal import LATE_S, EngineJournal
 from presenced.storage.files import DiskFull
@@ -55,6 +55,9 @@ class Stage:
 
     async def write_piece(self, snapshot: int, number: int, data: bytes) -> None:
         self.called("piece")
+
+    async def drop(self, snapshot: int) -> None:
+        self.called("drop")
 
     async def release(self, version: int) -> None:
         self.called("release")
@@ -146,6 +149,22 @@ def test_a_snapshot_that_was_begun_before_a_loss_is_given_up(stage: Stage) -> No
     # What is lost just before its beginning is in it.
     stage.to_raise = [StoreBroken("has no log")]
     stage.journal.begin_snapshot().add(b"piece", 1)
+
+
+def test_a_snapshot_for_which_the_engine_has_no_memory_is_given_up_and_dropped(stage: Stage) -> None:
+    """It must not stop the log for ever, which may have room once its pieces are gone."""
+    snapshot = stage.journal.begin_snapshot()
+    snapshot.add(b"piece", 1)
+    stage.calls.clear()
+    stage.to_raise = [EngineFull("OOM")]
+    with pytest.raises(SnapshotError, match="OOM"):
+        snapshot.add(b"piece", 1)
+    snapshot.abandon()
+    stage.to_raise = [EngineFull("OOM")]
+    stage.journal.commit([(b"fact", 1)])
+    assert stage.calls == ["piece", "drop", "write", "write"] and stage.losses == 0
+    stage.to_raise = [Unreachable("gone")]
+    snapshot.abandon()
 
 
 def test_a_store_that_goes_on_being_deleted_is_not_asked_without_a_pause(stage: Stage) -> None:
