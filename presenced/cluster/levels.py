@@ -1,4 +1,5 @@
-"""What a node understands of what others say: one number, so that nodes of several versions can run together."""
+"""The levels of what nodes say, by which nodes of several versions run together: a node understands all up to its
+level."""
 
 from __future__ import annotations
 
@@ -8,21 +9,22 @@ from typing import Any, Final
 import msgspec
 
 LEVEL: Final = 1
-"""What this version understands. Raise it by one with whatever is added that a node of before cannot read: an item, a
-message of nodes, a fact, or a word that a field of any of these may have. Fields at the end need no level: whoever does
-not know them passes over them.
+"""What this version understands. Raise it by one whenever something is added that an earlier version cannot read: an
+item, a message of nodes, a fact, or a word that a field of these may have. A field at the end needs no level, since a
+node that does not know it passes over it.
 
-A node says nothing that is above the least level of the nodes that live (`nodes.Nodes.level`), so that one after the
-other can be upgraded while all serve."""
+A node appends nothing above the lowest level of the nodes that live (`nodes.Nodes.level`). So the nodes of a cluster
+can be upgraded one after the other, while all of them serve.
+"""
 
 
 class NotUnderstood(Exception):
-    """A node has said in the log what this version does not understand. `str` says what."""
+    """Another node has appended something that this version does not understand. `str` says what."""
 
 
 def decoder_of(kind: Any) -> Callable[[bytes | msgspec.Raw], Any]:
-    """What makes this of bytes that a node has said. It raises `NotUnderstood` on what this version does not know, and
-    `msgspec.DecodeError` on what is damaged."""
+    """A decoder of this type for bytes from another node. It raises `NotUnderstood` for what this version does not
+    know, and `msgspec.DecodeError` for what is damaged."""
     decode = msgspec.msgpack.Decoder(kind).decode
 
     def understood(data: bytes | msgspec.Raw) -> Any:

@@ -1,10 +1,12 @@
-"""What two nodes say to each other about links: one serves the link, the other decides somebody for whom it acts.
+"""The messages between two nodes about links: one node serves the link, the other decides a user for whom it acts.
 
-Each message is an array led by its type number; fields are only added at the end, and with a new message, or a word
-that is new in one, `levels.LEVEL` is raised. `link` is the number that the node
-which serves the link has given it. `number` counts the requests of one link, so that each has one answer; 0 = it has
-none. `round` counts how often what was sent came back: a home that has refused one request of a round refuses all that
-come behind it, so that they are sent again in their order.
+Each message is an array led by its type number. Fields are only added at the end; with a new message, or a new word in
+one, `levels.LEVEL` is raised. Three fields stand in many messages:
+
+* `link`: the number that the node which serves the link has given it.
+* `number`: counts the requests of one link, so that each has one answer; 0 = there is no answer.
+* `round`: counts how often requests came back. A home that has refused one request of a round refuses all that follow
+  in it, so that they are sent again in their order.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class NodeMessageBase(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class LinkHello(NodeMessageBase, tag=1):
-    """A link acts for somebody whom the receiver decides. It may be open there already: then it has a device now."""
+    """A link acts for a user whom the receiver decides. It may be open there already, and have a device only now."""
 
     link: int
     round: int
@@ -41,13 +43,14 @@ class LinkHello(NodeMessageBase, tag=1):
     hello: bytes = b""
     """The link's hello, without its token, if its own device is to be attached here; empty = it is not."""
     position: int = 0
-    """How far the node had read when the link said hello."""
+    """How far the sender had read when the link said hello."""
     yields: bool = False
-    """The device has not been anywhere yet: if no device of its user is connected, the user is to be handed over."""
+    """The device was attached nowhere yet: if no device of its user is connected, the receiver is to hand the user
+    over."""
     is_again: bool = False
     """The device was attached by this link before, at a home that is gone."""
     came_ms: int = 0
-    """Wall time at which the link came, if its own device is to be attached; 0 = it is not known."""
+    """Wall time at which the link came, if its own device is to be attached; 0 = not known."""
     said_ms: int = 0
     """As in `LinkLost`, if it says how idle the link's person is."""
 
@@ -70,12 +73,12 @@ class LinkLost(NodeMessageBase, tag=3):
     age_ms: int
     """How long ago its last frame came."""
     said_ms: int = 0
-    """Wall time at which its node says this, which may wait for the engine for long; 0 = it is not known."""
+    """Wall time at which the sender made the message, which may wait long for the engine; 0 = not known."""
 
 
 class LinkBeats(NodeMessageBase, tag=4):
-    """Links have been heard: link, how long ago, and how long their persons were idle then (-1: not told), and so
-    on."""
+    """Links were heard: for each the link, how many ms ago, and for how many ms its person had been idle then (-1 = not
+    told)."""
 
     beats: list[int]
     said_ms: int = 0
@@ -91,19 +94,19 @@ class LinkRenewed(NodeMessageBase, tag=5):
 
 
 class HeldAgain(NodeMessageBase, tag=6):
-    """The link held these devices at a home that is gone, or an earlier link of its client did, under these numbers:
-    ref, user, device."""
+    """The link held these devices at a home that is gone, or an earlier link of its client did: ref, user and device of
+    each."""
 
     link: int
     position: int
     """As in `LinkHello`."""
     devices: list[tuple[int, str, str]]
     if_gone: dict[int, TakenWhy] = {}
-    """What the link is told of a ref whose device is gone by now, if not that it is lost."""
+    """Why the link has lost a ref whose device is gone, where that is not `lost`."""
 
 
 class LinkWanted(NodeMessageBase, tag=7):
-    """A client has come to the sender with the token of a lost link that the receiver has given. It is answered with
+    """A client has come to the sender with the token of a lost link that the receiver has issued. The answer is
     `LinkGiven` or `LinkNotGiven`."""
 
     number: int
@@ -114,7 +117,7 @@ class LinkWanted(NodeMessageBase, tag=7):
     instance: int
     rights: Rights | None
     device: str
-    """Its own; empty = it has none."""
+    """The client's own device; empty = it has none."""
     watch_users_max: int
 
 
@@ -136,7 +139,7 @@ class ToLink(NodeMessageBase, tag=17):
 
 
 class Returned(NodeMessageBase, tag=18):
-    """The receiver's request came to a node that does not decide what it is about. Nothing was applied."""
+    """The sender does not decide what the receiver's request is about. It has applied nothing of the request."""
 
     link: int
     number: int
@@ -155,14 +158,14 @@ class EndLink(NodeMessageBase, tag=19):
 
 
 class LinkGiven(NodeMessageBase, tag=20):
-    """A part of what the lost link had: it has nothing of that any more, and neither has its node."""
+    """A part of what the lost link had. Neither that link nor the sender has any of it any longer."""
 
     number: int
     names: list[str]
     """Users whom it watched by name."""
     channels: list[str]
     devices: list[tuple[int, str, str, TakenWhy]]
-    """Ref, user, device, and what the client is told if the device is gone."""
+    """Ref, user, device, and the reason that the client is told if the device is gone."""
     taken: list[tuple[int, TakenWhy]]
     """Refs whose devices were lost with the link."""
     is_last: bool

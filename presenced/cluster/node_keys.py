@@ -1,4 +1,5 @@
-"""By what nodes name each other: a number that each draws at its start, and that stays when the log begins anew."""
+"""The names that nodes have for each other: numbers, each drawn by its node at its start. They stay when the log begins
+anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the forwarding of requests asks of its node, and nothing of how the node knows it."""
+"""The interfaces between the forwarding of requests (`links`) and the node with its log (`log`). Neither imports the
+other."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from presenced.cluster.node_keys import NodeKey
 
 
 class HomesPort(Protocol):
-    """Who decides whom, at the position of the log up to which this node has read."""
+    """Which node decides which user, at the position of the log up to which this node has read."""
 
     @property
     def me(self) -> NodeKey:
@@ -17,7 +18,7 @@ class HomesPort(Protocol):
 
     @property
     def registrar(self) -> NodeKey:
-        """Who decides what is between two users; `NOWHERE` = nobody, for now."""
+        """The node that decides pairs of users; `NOWHERE` = there is none at present."""
 
     @property
     def others(self) -> Collection[NodeKey]:
@@ -31,58 +32,58 @@ class HomesPort(Protocol):
         """What operators call the node, living or gone. O(1)."""
 
     def gives_links(self, node: NodeKey) -> bool:
-        """Whether the node lives, is another one, and gives what lost links had (`lost_links`): nodes of earlier
-        versions do not. O(1)."""
+        """Whether the node is another one that lives, and hands over what lost links had (`lost_links`). Nodes of
+        earlier versions do not. O(1)."""
 
     def own(self, name: str) -> bool:
-        """Whether this node decides the user, now: a user whom it inherits is wholly its own when this returns, and one
-        whom it has handed over is not from the call of `hand_over` on. O(1), or O(what is known) for an inherited
+        """Whether this node decides the user. A user whom it inherits is wholly its own when this returns; a user whom
+        it has handed over is not its own from the call of `hand_over` on. O(1), or O(what is known) for an inherited
         user."""
 
     def home_of(self, name: str) -> NodeKey:
-        """Who decides the user; `NOWHERE` = nobody, because nobody has asked to. It is `me` exactly if `own` is true.
-        O(nodes)."""
+        """The node that decides the user; `NOWHERE` = none does, since none has asked to. It is `me` exactly if `own`
+        is true. O(nodes)."""
 
     def hand_over(self, name: str, to: NodeKey) -> bool:
-        """Another node decides the user from now on, with all that is known of them, which may have changed in this
-        turn; so far this node does. No device of the user is connected. What is sent to that node afterwards
-        (`Conduit`) comes behind it. False: the user stays, and nothing was done. O(what is known)."""
+        """Make another node the user's home, with all that is known of the user, including what changed in this turn.
+        No device of the user may be connected. What is sent to that node afterwards (`Conduit`) arrives behind it.
+        Returns False, and does nothing, if the user has to stay. O(what is known)."""
 
 
 class BidsPort(Protocol):
-    """Who becomes the home of users that have none."""
+    """Gives homes to users who have none."""
 
     def bid(self, names: Sequence[str], then: Callable[[int], object]) -> None:
-        """See to it that these have homes, this node if nobody else comes first, and call `then` once with the time
-        when all of them have, and never inside of this call."""
+        """Ask for this node to be the home of these users; another may come first. `then` is called once with the time
+        when all of them have a home, and never inside of this call."""
 
     def is_asked_for(self, name: str) -> bool:
         """Whether a bid for this user is not decided yet. O(1)."""
 
 
 class Conduit(Protocol):
-    """What carries messages between nodes."""
+    """Carries messages between nodes."""
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits to be carried, as while the engine is away for long, that what can be refused is not to
-        be sent. O(1)."""
+        """Whether so much waits to be carried, as while the engine is away for long, that nothing is to be sent that
+        can be refused. O(1)."""
 
     def send(self, to: NodeKey, message: bytes) -> None:
-        """Hand this to the node (which may be this one), behind the facts that were made before, and behind what was
-        sent to it before. The node's `Forwarding.receive` is called with it once, when it has applied those facts; or
-        never, if one of the two nodes is gone before, of which both are told. O(1), and nothing is received inside of
-        it."""
+        """Send the message to the node, which may be this one, behind all facts that were made and all messages that
+        were sent to it before. Its `Forwarding.receive` is called with the message once, when it has applied those
+        facts. If one of the two nodes is gone before that, the message is lost, and both are told that the node is
+        gone. O(1), and nothing is received inside of it."""
 
 
 class Forwarder(Protocol):
-    """What acts for links whose users have another home (`links.forwarding`), as the log tells it."""
+    """What serves links whose users have another home (`links.forwarding`), as the log tells it."""
 
     def receive(self, sender: NodeKey, message: bytes, now_ms: int) -> None:
-        """A node says something to this one."""
+        """Another node has sent this message."""
 
     def node_gone(self, node: NodeKey, last_ms: int, now_ms: int) -> None:
-        """A node is gone; it was heard last at this moment."""
+        """The node is gone. It was last heard at `last_ms`."""
 
     def homes_changed(self, names: Sequence[str], now_ms: int) -> None:
         """These users have another home from now on."""

@@ -1,4 +1,4 @@
-"""What a node does for links whose users another node decides, and for those of other nodes that act here. Pure.
+"""Serves links of this node whose users another node decides, and acts here for such links of other nodes. Pure.
 
-Nothing in here knows the log: what it is asked for, and who is asked, is in `cluster.ports`.
+Nothing in here knows the log: what it asks of it is in `cluster.ports`.
 """

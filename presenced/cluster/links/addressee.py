@@ -1,4 +1,4 @@
-"""Whom a message of a link means, where nobody but the link's own node can tell. Pure."""
+"""Which user a message of a link means, where only the link's own node can tell. Pure."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ OWN_IF_EMPTY: Final = frozenset({GetClaims, GetActivity, GetContacts, GetBlocked
 
 
 def is_meant(engine: Engine, session: Session, relay: Relay | None, way: Destination, message: ClientMessage) -> bool:
-    """Whether the link may ask this of the user whom it names. If not, it is refused here, as it would be there: no
-    other node is asked, and nobody is given a home for it. O(patterns)."""
+    """Whether the link may ask this about the user whom it names. If not, this node refuses it, as the user's home
+    would: no other node is asked, and nobody is given a home for it. O(patterns)."""
     name = way.users[0]
     if name == session.user_name:
         # A service that has no device of its own has to name a user.
@@ -54,8 +54,8 @@ def _is_name(name: str) -> bool:
 
 
 def named(relay: Relay, message: ClientMessage) -> ClientMessage:
-    """The same message with its user, if that is the link's own for having a device: whoever handles it does not know
-    of the device."""
+    """The message with the name of its user, if that is empty because the link has a device of its own: the node that
+    handles it does not know of the device."""
     if getattr(message, "user", None) != "" or not _has_device(relay.session, relay):
         return message
     return msgspec.structs.replace(message, user=relay.session.user_name)

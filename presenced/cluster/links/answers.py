@@ -1,4 +1,4 @@
-"""What other nodes send back for the links of this node: answers, pushes, and that a link is to end."""
+"""Takes what other nodes send back for links of this node: answers, pushes, and that a link has to end."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Heartbeats of links whose own devices are decided elsewhere: gathered for some seconds, one message for each home.
+"""Heartbeats of links whose own devices another node decides: gathered for some seconds, with one message for each
+home.
 
-A heartbeat that makes of its device something else than it shows is told at once, and so is one that keeps it from
-becoming idle. All others say only that a device is as it was, which its home would not tell anybody.
+A heartbeat that changes what its device shows is sent at once, and so is one that keeps the device from becoming idle.
+All others only say that the device is as it was, of which the home would tell nobody.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Heartbeats of devices that a service holds at other nodes: told at once, as they come.
+"""Heartbeats of devices that a service holds at other nodes. They are sent at once, as they come.
 
-While what is sent comes late, only the last of each device counts: it is kept until it comes in time again, so that an
-outage costs memory for the devices, and not for each of their heartbeats.
+While messages arrive late, only the last heartbeat of each device is kept, until they arrive in time again. So an
+outage costs memory for each device, and not for each heartbeat.
 """
 
 from __future__ import annotations

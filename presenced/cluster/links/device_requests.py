@@ -1,4 +1,5 @@
-"""What a link asks of its devices: each is meant at its own home, and a ref may come to stand for one at another."""
+"""What a link asks about its devices. Each device has its own home, and a ref may come to stand for a device
+elsewhere."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from presenced.wire.messages import Attach, Beats, Detach, Focus
 
 
 class DeviceRequests:
-    """Has them handled, and keeps account of which device is held where. What is handled or sent gives True, and
-    what has to wait False, with nothing done."""
+    """Has these requests handled, and keeps account of which device is held where. Methods return True if the request
+    was handled or sent, and False, with nothing done, if it has to wait."""
 
     def __init__(self, engine: Engine, homes: HomesPort, relays: Relays, waits: Waits, executor: Executor) -> None:
         self._engine = engine
@@ -42,7 +43,7 @@ class DeviceRequests:
         return self._executor.go_to(relay, request, node, now_ms, is_exclusive=False)
 
     def go_by_refs(self, relay: Relay, request: Errand, way: Destination, now_ms: int) -> bool:
-        """Of each device that is named its own home is told; of those that the link does not hold, this node."""
+        """Tell the home of each device that is named. Refs that the link does not hold are handled here."""
         if len(way.refs) == 1 and not isinstance(request.message, Beats):
             node = relay.node_of(way.refs[0]) or self._homes.me
             return self._executor.go_to(relay, request, node, now_ms, is_exclusive=False)
@@ -64,8 +65,8 @@ class DeviceRequests:
         return True
 
     def go_attaching(self, relay: Relay, request: Errand, message: Attach, node: NodeKey, now_ms: int) -> bool:
-        """A device is attached at its home. If the ref stands for another one elsewhere, that is let go of once this is
-        granted, and not before: what is refused changes nothing."""
+        """Attach a device at its home. If the ref stands for another device elsewhere, that one is let go of once this
+        is granted, and not before, since a refused request changes nothing."""
         me, session, ref = self._homes.me, relay.session, message.ref
         before = relay.node_of(ref) or (me if session.refs is not None and ref in session.refs else node)
         is_exclusive = before != node
@@ -86,8 +87,8 @@ class DeviceRequests:
         return True
 
     def granted(self, relay: Relay, request: Errand, now_ms: int) -> None:
-        """A request was done that its home has answered: the relay holds what was attached, and nothing that was let go
-        of. O(1)."""
+        """The home has granted the request: the relay holds what was attached, and no longer what was let go of.
+        O(1)."""
         message, session = request.message, relay.session
         if isinstance(message, Detach):
             refs = relay.refs_of(message.user, message.device) if message.user else [message.ref]
@@ -102,7 +103,7 @@ class DeviceRequests:
             relay.hold(message.ref, HeldElsewhere(message.user, message.device, request.home, request.number))
 
     def _release(self, relay: Relay, node: NodeKey, ref: int, now_ms: int) -> None:
-        """The device under the ref says bye at its home, for another one is held under it now."""
+        """The device under the ref says bye at its home, since another device is held under the ref now."""
         engine, session = self._engine, relay.session
         if node == self._homes.me:
             device = (session.refs or {}).get(ref)

@@ -1,4 +1,4 @@
-"""What a link asks, in the order in which it asks: it is handled (`executor`), or kept until it may go."""
+"""Handles what a link asks in the order in which it asks: at once (`executor`), or when its turn has come."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ from presenced.wire.messages import Attach, ClientMessage, Route
 LINK_BYTES_MAX: Final = 1 << 20
 SERVICE_LINK_BYTES_MAX: Final = 16 << 20
 NODE_BYTES_MAX: Final = 64 << 20
-"""What may wait and be under way, of one link and of all. A link has as much as it may send in `waits.PATIENCE_MS`."""
+"""The most that may wait and be under way, of a user's link, a service's link, and all links. A link has as much as it
+may send in `waits.PATIENCE_MS`."""
 
 BID_TOGETHER: Final = 1_000
-"""Users for whom a home is asked for at once, if the link's next requests are about so many."""
+"""For how many users a home is asked for at once, if so many of the link's next requests are about users without
+one."""
 
 
 class Dispatch:
@@ -62,7 +64,7 @@ class Dispatch:
     # --- what comes in ----------------------------------------------------------------------------------------
 
     def handle(self, session: Session, now_ms: int, message: ClientMessage) -> None:
-        """A message of a link of this node. O(1) beside what is done with it."""
+        """A link of this node has sent the message. O(1), and what it costs to handle it."""
         relay = self._relays.get(session)
         if relay is None:
             # Most messages, so that they cost no more than without a cluster.
@@ -93,7 +95,7 @@ class Dispatch:
         self._relays.forget_if_idle(relay)
 
     def _is_own(self, session: Session, message: ClientMessage) -> bool:
-        """Whether a person means themselves, whom this node decides."""
+        """Whether a person's message is about themselves, and this node decides them."""
         named_user: str = getattr(message, "user", "")
         return named_user in ("", session.user_name) and self._homes.own(session.user_name)
 
@@ -111,7 +113,8 @@ class Dispatch:
         return relay.load + size > most or self._relays.size + size > NODE_BYTES_MAX
 
     def go_on(self, now_ms: int) -> None:
-        """Let go what may go by now, of all links of which something has come back, or was given up. O(that)."""
+        """Let those requests go that may by now, of all links for which an answer came or a request was given up.
+        O(these)."""
         for relay in self._relays.take_stirred():
             self._go_on(relay, now_ms)
 
@@ -179,7 +182,8 @@ class Dispatch:
     # --- users without a home ---------------------------------------------------------------------------------
 
     def _bid(self, relay: Relay, request: Errand, name: str) -> bool:
-        """See to it that the user has a home, and ask again then; with them the users of what waits behind."""
+        """Ask for a home of the user, and of users of requests that wait behind. The request goes on when the user has
+        one."""
         if not relay.may_go((NOWHERE,), is_exclusive=True):
             return False
         request.user = ""
@@ -203,8 +207,7 @@ class Dispatch:
             self.send_back(relay, request)
 
     def send_back(self, relay: Relay, request: Errand) -> None:
-        """The request is not under way any longer, and nothing came of it: it is to go again, before what came after
-        it."""
+        """The request is no longer under way, and nothing of it was applied. It goes again, before those behind it."""
         if relay.session.ended:
             self._relays.refuse(relay, request, "log_busy", NOT_SENT)
         else:
@@ -234,8 +237,8 @@ class Dispatch:
         return True
 
     def ask_again(self, relay: Relay, parts: RouteParts) -> None:
-        """Who was asked for a part does not decide all users of that any longer: the whole question goes again, and
-        what the others answer is of no account. O(what is under way)."""
+        """A node that was asked for a part no longer decides all users in it. The whole question goes again, and
+        answers to the other parts are dropped. O(requests under way)."""
         for part in [one for one in relay.under_way.values() if one.parts is parts]:
             relay.finish(part.number)
             part.is_done = True
@@ -251,7 +254,7 @@ class Dispatch:
 
     def tick(self, now_ms: int) -> None:
         """Give up what was not answered in time. What waited behind it and needs no other node is answered now.
-        O(that)."""
+        O(these)."""
         for relay, request in self._waits.take_due(now_ms):
             if request.is_done:
                 continue
@@ -267,7 +270,7 @@ class Dispatch:
         return self._is_here(session, destination_of(message, session.user_name), message)
 
     def give_up(self, relay: Relay, request: Errand, sentence: str = NOT_ANSWERED) -> None:
-        """Nobody knows whether the request was handled, if it was sent: say so, and wait for it no longer."""
+        """Answer the request with an error, and wait for it no longer. If it was sent, it may have been applied."""
         if relay.finish(request.number) is None or request.home == NOWHERE:
             relay.returned.pop(request.number, None)
             sentence = NOT_SENT

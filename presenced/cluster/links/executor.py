@@ -1,4 +1,4 @@
-"""How one request of a link is handled once it may go: on this node, or by being sent to the one that decides it."""
+"""Handles one request of a link whose turn has come: on this node, or by sending it to the node that decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What links of this node have at other nodes, as far as it is kept when they are lost; and how it is held again."""
+"""Devices that links of this node hold at other nodes: what is kept of them when a link is lost, and how the client's
+next link holds them again."""
 
 from __future__ import annotations
 
@@ -50,12 +51,12 @@ class FarDevices:
         return "ended" if device is not None and device.lease_ms is not None else "lost"
 
     def hold_again(self, session: Session, devices: Sequence[HeldFar], now_ms: int) -> None:
-        """A lost link of the same client held these: the session's link holds them, unless they are another's or gone,
-        which it is told. O(devices)."""
+        """A lost link of the same client held these devices. The session's link holds them now, and is told which of
+        them are gone or another client's. O(devices)."""
         self.hold(session, devices, OLDEST, now_ms)
 
     def hold(self, session: Session, devices: Sequence[HeldFar], position: int, now_ms: int) -> None:
-        """The link holds these from now on, each where that is decided. `position` as in `held_devices.hold_again`.
+        """The link holds these devices from now on, each at its home. `position` as in `held_devices.hold_again`.
         O(devices)."""
         by_node: dict[NodeKey, list[HeldFar]] = {}
         for one in devices:

@@ -1,7 +1,8 @@
-"""One node's part in serving links whose users are decided elsewhere: its own links there, and those of others here.
+"""Serves the links of a node in a cluster: those of its own whose users other nodes decide, and those of others that
+act here.
 
-It takes the place of the table of requests (`core.requests.Requests`) where links are served. A link that needs no
-other node costs one look at whom a message is about.
+It takes the place of the table of requests (`core.requests.Requests`) where links are served. For a link that needs no
+other node it costs one look at whom a message is about.
 """
 
 from __future__ import annotations

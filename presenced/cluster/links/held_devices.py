@@ -1,9 +1,9 @@
-"""Whose a device is that two links want which have come to different nodes.
+"""Decides which of two links has a device that both want, when they have come to different nodes.
 
-As on one node it is the later hello's, and not that of the link of which its home hears last. A link whose home is gone
-may have been paused with its node, or cut off with it, and come back to the device last while its client is elsewhere
-for long: of two such the position of the log counts at which each link's node stood at its hello. A hello may have
-waited until the log could be reached, while its client went to another node: there the moments count.
+As on a single node, it is the link that said hello later, and not the one of which the home hears last. A link whose
+home is gone may have been paused or cut off together with its node, and come back last, long after its client went to
+another node. So positions are compared: how far each link's node had read in the log when the link said hello. If a
+hello had to wait until the log could be reached, the times of the two hellos are compared instead.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from presenced.core.model import CONNECTED, GONE, GRACE, Session
 from presenced.core.part import Part
 
 NEWEST: Final = 1 << 62
-"""Of a link whose user was this node's already when it said hello."""
+"""The position of a link whose user was this node's own already when it said hello."""
 
 OLDEST: Final = -1
-"""Whoever has a device that a lost link held has come later."""
+"""The position of a lost link: any link that has one of its devices by now came later."""
 
 LATE_MS: Final = 1_000
-"""What was said so long ago has waited for the engine: twice by what the clocks of nodes may differ. A hello may have
-been overtaken then; of those that have not waited the log knows the order better."""
+"""A hello that is older than this has waited for the engine: twice the most by which clocks of nodes may differ. It may
+have been overtaken. The order of other hellos is known better from the log."""
 
 
 class HelloPositions(Part):
-    """How far this node had read when links said hello whose devices were attached later; and of links of other nodes,
-    how far these had. All others have come later."""
+    """How far this node had read when a link said hello whose device was attached later; for links of other nodes, how
+    far their nodes had. All other links count as newer."""
 
     def __init__(self) -> None:
         self._positions: dict[Session, int] = {}
@@ -43,16 +43,16 @@ class HelloPositions(Part):
         return self._positions.get(session, NEWEST)
 
     def end_session(self, session: Session, now_ms: int) -> None:
-        """It does not count any longer."""
+        """It is no longer needed."""
         self._positions.pop(session, None)
 
 
 def return_terms(
     engine: Engine, positions: HelloPositions, session: Session, device_id: str, position: int
 ) -> bool | None:
-    """On which terms the own device of the session's link comes back, which said hello at this position: None = it does
-    not, for who has it by now has come later; True = if it is free, or its client's; False = in any case, for who has
-    it is back as well, and has come before. O(1)."""
+    """On which terms a link that said hello at this position gets its own device back. None = not at all: the link that
+    has it came later. True = only if it is free, or its client's. False = in any case: the link that has it has come
+    back as well, and came earlier. O(1)."""
     user = engine.users.get(session.user_name)
     device = user.devices.get(device_id) if user is not None else None
     holder = device.session if device is not None else None
@@ -62,8 +62,8 @@ def return_terms(
 
 
 def is_overtaken(engine: Engine, session: Session, device_id: str, now_ms: int) -> bool:
-    """Whether the session's link, which is to have its own device for the first time, has waited for it while a link
-    that came later got it. O(1)."""
+    """Whether a later link has got the device for which the session's link has waited since its hello, without having
+    had it before. O(1)."""
     since_ms = session.edge.since_ms
     user = engine.users.get(session.user_name)
     device = user.devices.get(device_id) if user is not None else None
@@ -81,9 +81,8 @@ def hold_again(
     devices: Iterable[HeldFar],
     now_ms: int,
 ) -> None:
-    """The session's link held these devices at a home that is gone, or (with the position `OLDEST`) a lost link of the
-    same client did, and it holds them here from now on. What is another's by now, or is gone, it is told.
-    O(devices)."""
+    """Let the session's link hold these devices here, which it held at a home that is gone, or (with the position
+    `OLDEST`) a lost link of its client held. It is told which of them are gone or another client's. O(devices)."""
     for ref, name, device_id, if_gone in devices:
         user = engine.users.get(name)
         device = user.devices.get(device_id) if user is not None else None

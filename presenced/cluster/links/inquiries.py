@@ -1,4 +1,4 @@
-"""What an operator of one node wants of others: the question to them, and their answers."""
+"""Questions of this node's operators to other nodes, and the answers to them."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""What lost links had, brought to the node to which their clients come back (protocol.md, 22.3 and 28.3).
+"""Brings what a lost link had to the node to which its client comes back (protocol.md, 22.3 and 28.3).
 
-A token says which life of which node has given it. The node to which a client comes with it asks that one, and says
-welcome when it has all that the lost link had, or none of it: there is nothing, or it does not come in time. The node
-that is asked gives each token to one client, once, and keeps nothing of what it gives. What comes too late is dropped,
-and the client says everything again, as after any other loss.
+The client comes with a token, which says which life of which node has issued it. The node asks that one, and sends the
+welcome when it has all that the lost link had, or none of it: because there is nothing, or because it does not come in
+time. The node that is asked hands out each token's state once, to one client, and keeps nothing of it. What arrives too
+late is dropped, and the client says everything again, as after any other loss.
 
-That a user is kicked or erased, or a token revoked, stands in the log before what is given, or behind it, and counts in
-both cases.
+A kick, an erasure or a revocation counts whether it stands in the log before what is handed over, or behind it.
 """
 
 from __future__ import annotations

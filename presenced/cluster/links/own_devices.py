@@ -1,8 +1,8 @@
-"""The own device of a link whose user is decided elsewhere, or by nobody yet: attached at the user's home, wherever
-that is, for as long as the link is there.
+"""The own device of a link whose user another node decides, or nobody yet. It is attached at the user's home for as
+long as the link is there, even if the home changes.
 
-The link is welcome before its device is attached. It is attached at the other home if the user is connected there, and
-here if not: then the home hands the user over.
+The link gets its welcome before the device is attached. If the user is connected at the other home, the device is
+attached there; if not, that home hands the user over to this node.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class OwnDevices:
         self._positions = positions
 
     def open(self, session: Session, hello: Hello, now_ms: int) -> None:
-        """The session's link has said this hello, and its user is not this node's. It has no device so far. O(1)."""
+        """The session's link has said this hello, and its user is not this node's. It has no device yet. O(1)."""
         relay = self._relays.get_or_new(session)
         relay.own_device = OwnDevice(msgspec.structs.replace(hello, token=""), now_ms)
         self._relays.file_own(relay)
@@ -61,7 +61,7 @@ class OwnDevices:
             self._relays.stir(relay)
 
     def settle(self, relay: Relay, now_ms: int) -> None:
-        """See to it that the link's own device is attached where its user's home is now. Idempotent."""
+        """Attach the link's own device at the present home of its user, unless it is there. Idempotent."""
         own, session = relay.own_device, relay.session
         if own is None or session.ended:
             return
@@ -91,19 +91,19 @@ class OwnDevices:
         self._relays.stir(relay)
 
     def refused(self, relay: Relay, request: Errand, now_ms: int) -> None:
-        """The node at which the device was to be attached is not the user's home by now."""
+        """The node at which the device was to be attached is no longer the user's home."""
         self.drop_opening(relay, request)
         self.settle(relay, now_ms)
 
     def came_to_nothing(self, relay: Relay, number: int, now_ms: int) -> None:
-        """As `refused`, of a request that may have been given up: then only its number is known. Idempotent."""
+        """As `refused`, for a request that may have been given up, so that only its number is known. Idempotent."""
         own = relay.own_device
         if own is not None and own.opening == number:
             own.opening, own.home = 0, NOWHERE
             self.settle(relay, now_ms)
 
     def drop_opening(self, relay: Relay, request: Errand) -> None:
-        """Nothing came of this request to attach the device. Idempotent."""
+        """The request to attach the device has failed. Idempotent."""
         relay.finish(request.number)
         self._relays.done_with(relay, request)
         if request.opens:
@@ -115,7 +115,7 @@ class OwnDevices:
     # --- within -----------------------------------------------------------------------------------------------
 
     def _start(self, relay: Relay, own: OwnDevice, node: NodeKey, now_ms: int) -> int:
-        """The device is being attached: what the link asks meanwhile comes behind that."""
+        """The device is being attached. What the link asks meanwhile is handled after that."""
         request = Errand(relay.next_number(), None, 0, 0)
         request.opens = node != NOWHERE and node not in relay.rounds
         own.opening, own.home = request.number, node
@@ -140,7 +140,8 @@ class OwnDevices:
         number = self._start(relay, own, node, now_ms)
         self._relays.note_open(relay, node)
         if self._beats.is_held:
-            # A hello that says it now would be taken for what holds when it comes, and for newer than what follows.
+            # Heartbeats are late now: idleness in this hello would be taken for that of its arrival, and for newer than
+            # what follows.
             hello = msgspec.structs.replace(own.hello, idle_ms=None)
             self._beats.tell_later(relay, now_ms)
         else:

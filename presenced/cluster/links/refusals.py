@@ -1,4 +1,4 @@
-"""What links are told where the node that decides cannot be asked, or does not answer."""
+"""The errors that a link gets when the node that decides cannot be asked, or does not answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOT_SENT: Final = "the node that decides this could not be asked in time: nothin
 FULL: Final = "too much of this link waits for other nodes: nothing of this was applied; send it again"
 GONE: Final = "the node that decided this is gone, and may have applied it before; send it again"
 ENDED: Final = "the link has ended before this was handled: nothing of it was applied; send it again on the next link"
-"""The sentences. Of the first and the fourth nobody knows whether the request was applied."""
+"""The sentences. With the first and the fourth, nobody knows whether the request was applied."""
 
 RETRY_MS: Final = 1_000
-"""When to try again."""
+"""After how long the client is to try again."""

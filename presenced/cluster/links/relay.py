@@ -1,10 +1,9 @@
-"""The near side of a link that acts elsewhere: what was asked of which node, what waits, and what it holds where.
+"""What this node keeps of a link that acts at other nodes: which request is under way where, which ones wait, and which
+devices it holds there. Data and its order only.
 
-Data and its order; no rule of presence and no message is in here.
-
-What the link asks is handled in order, with one exception: requests about single users may be under way at several
-nodes at once, because none of them can tell anything of another. Whatever else is asked waits for what is under way
-elsewhere, and what comes behind it waits as well.
+Requests of a link are handled in order, with one exception: requests about single users may be under way at several
+nodes at once, because the answer to one shows nothing of the other. Every other request waits until nothing is under
+way elsewhere, and what comes behind it waits as well.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ class HeldElsewhere(NamedTuple):
     device: str
     home: NodeKey
     number: int
-    """Of the request that attached it. What is promised to be kept is answered later than what was asked after it, so
-    that the order of answers does not tell which of two came last."""
+    """The number of the request that attached it. A request that has to be saved is answered later than one after it,
+    so that the order of answers does not tell which of two attaches came last."""
 
 
 class Errand:
-    """A message of the link that is not done with yet."""
+    """A message of the link that is not done with."""
 
     __slots__ = (
         "home", "is_done", "is_exclusive", "is_outdated", "message", "number", "opens", "parts", "releases", "repeats",
@@ -42,34 +41,34 @@ class Errand:
 
     def __init__(self, number: int, message: ClientMessage | None, request_id: int, size: int) -> None:
         self.number = number
-        """Its own among those of the link."""
+        """Its number among those of the link."""
         self.message = message
         """None = the link's device is being attached."""
         self.request_id = request_id
-        """As the link has it; 0 = it has none, and nobody waits for an answer."""
+        """The id that the link has given it; 0 = none, and nobody waits for an answer."""
         self.size = size
         self.is_done = False
         self.is_outdated = False
-        """What it attaches was let go of by a later one that was answered before it."""
+        """A later request, which was answered first, has let go of what this one attaches."""
         # once it is under way
         self.home: NodeKey = NOWHERE
-        """At which node; `NOWHERE` = it waits until somebody has a home."""
+        """The node at which it is under way; `NOWHERE` = it waits until a user has a home."""
         self.is_exclusive = False
-        """Nothing else may be under way beside it at another node."""
+        """Nothing else may be under way at another node beside it."""
         self.user = ""
-        """Whom alone it is about, if it is about one user whose home has to handle it."""
+        """The only user whom it is about, if that user's home has to handle it."""
         self.opens = False
         """The link was not open there before."""
         self.repeats = False
-        """It may be sent again if nobody knows whether it was handled."""
+        """It may be sent again although it may have been handled."""
         self.releases: tuple[NodeKey, int] | None = None
-        """Once it is granted: where and under which ref another device is let go of for it."""
+        """The node and the ref of another device that is let go of once this is granted."""
         self.parts: RouteParts | None = None
-        """It is a part of this."""
+        """The question that it is a part of."""
 
 
 class RouteParts:
-    """One question about users of several homes, and what each has answered."""
+    """One question about users of several homes, and the answers so far."""
 
     __slots__ = ("answers", "error", "open_parts", "whole")
 
@@ -79,7 +78,7 @@ class RouteParts:
         """Parts that are not answered yet."""
         self.answers: list[Routes] = []
         self.error: Error | None = None
-        """What one of them was refused with."""
+        """The error with which a home has refused its part."""
 
 
 class OwnDevice:
@@ -89,15 +88,15 @@ class OwnDevice:
 
     def __init__(self, hello: Hello, now_ms: int) -> None:
         self.hello = hello
-        """Without its token, which is nobody else's business."""
+        """Without its token, which no other node needs."""
         self.active_ms = now_ms - hello.idle_ms if hello.idle_ms is not None else None
-        """When its person was active last, as the link has said; None = it has not said."""
+        """When its person was last active, as the link has said; None = it has not said so."""
         self.told_active_ms: int | None = None
         """The same, as its home was told."""
         self.home: NodeKey = NOWHERE
         """Where it is attached, or is about to be."""
         self.is_attached = False
-        """It was attached anywhere."""
+        """It was attached somewhere before."""
         self.opening = 0
         """The number of the request that attaches it; 0 = none is under way."""
 
@@ -106,7 +105,7 @@ class OwnDevice:
         self.active_ms = active_ms if self.active_ms is None else max(active_ms, self.active_ms)
 
     def note_told(self) -> None:
-        """Its home is told of that. O(1)."""
+        """Its home was told of that. O(1)."""
         self.told_active_ms = self.active_ms
 
     def idle_ms(self, now_ms: int) -> int | None:
@@ -115,7 +114,7 @@ class OwnDevice:
 
 
 class Relay:
-    """One link."""
+    """One link that acts at other nodes."""
 
     __slots__ = (
         "link", "session", "position", "own_device", "rounds", "under_way", "nodes", "users", "exclusive", "waiting",
@@ -124,36 +123,36 @@ class Relay:
 
     def __init__(self, link: int, session: Session, position: int) -> None:
         self.link = link
-        """Its number at this node, for others."""
+        """The number by which other nodes know it."""
         self.session = session
         self.position = position
         """How far the node had read at its hello."""
         self.own_device: OwnDevice | None = None
         self.rounds: dict[NodeKey, int] = {}
-        """The nodes at which it is open, and the round that it is in there."""
+        """The nodes at which it is open, with the round of each."""
         self.under_way: dict[int, Errand] = {}
-        """By number, in order."""
+        """Requests that are under way, by number and in order."""
         self.nodes: Counter[NodeKey] = Counter()
-        """Where they are."""
+        """How many of these are at which node."""
         self.users: dict[str, tuple[NodeKey, int]] = {}
-        """Whom alone some of them are about: at which node, and how many."""
+        """The users whom some of these are about alone: at which node, and how many there are."""
         self.exclusive = 0
-        """How many of them are exclusive."""
+        """How many of these are exclusive."""
         self.waiting: deque[Errand] = deque()
         """What is not sent yet, in order."""
         self.returned: dict[int, Errand] = {}
-        """What came back, and goes first once nothing is under way."""
+        """Requests that came back. They go first, once nothing is under way."""
         self.held: dict[int, HeldElsewhere] = {}
-        """By ref."""
+        """Devices that the link holds at other nodes, by ref."""
         self.ref_of: dict[tuple[str, str], int] = {}
         """The refs of these, by user and device."""
         self.attaching: dict[int, Errand] = {}
-        """By ref, the latest request under way that attaches a device under it."""
+        """By ref, the last request under way that attaches a device under it."""
         self.has_said_bye = False
         self.missed = b""
-        """The newest own state that the link did not take."""
+        """The newest own state that the link could not be sent."""
         self.load = 0
-        """Bytes of what waits and is under way."""
+        """The bytes of what waits and is under way."""
         self.numbers = 0
 
     def next_number(self) -> int:
@@ -163,16 +162,16 @@ class Relay:
 
     @property
     def is_busy(self) -> bool:
-        """Whether anything waits, so that what comes now waits behind it."""
+        """Whether a request waits, so that the next one has to wait behind it."""
         return bool(self.waiting or self.returned)
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing that it is needed for."""
+        """Whether the relay is no longer needed."""
         return not (self.under_way or self.waiting or self.returned or self.own_device or self.held or self.rounds)
 
     def may_go(self, nodes: Iterable[NodeKey], *, is_exclusive: bool, user: str = "") -> bool:
-        """Whether what goes to these nodes may go now; `user`: whom alone it is about. O(nodes)."""
+        """Whether a request to these nodes may go now. `user`: the only user whom it is about. O(nodes)."""
         if not self.under_way:
             return True
         if not is_exclusive and not self.exclusive:
@@ -210,14 +209,14 @@ class Relay:
         return request
 
     def put_back(self) -> None:
-        """Nothing is under way: what came back waits in front of all else, in the order in which it came. O(that)."""
+        """Nothing is under way: requests that came back wait in front of all others, in their order. O(requests)."""
         for number in sorted(self.returned, reverse=True):
             self.waiting.appendleft(self.returned[number])
         self.returned.clear()
 
     def hold(self, ref: int, held: HeldElsewhere) -> None:
-        """The link was granted this under the ref: what it held under it, and under which other ref it held that
-        device, is over, unless it was asked for later. O(1)."""
+        """The link was granted the device under the ref. It no longer holds what it held under the ref, nor the same
+        device under another ref, unless it asked for that later. O(1)."""
         under_ref = self.held.get(ref)
         if under_ref is not None and under_ref.number > held.number:
             return
@@ -230,15 +229,15 @@ class Relay:
         self.ref_of[held.user, held.device] = ref
 
     def refs_of(self, user: str, device: str) -> list[int]:
-        """Under which refs the link holds this device elsewhere, or is about to. O(attaches under way)."""
+        """The refs under which the link holds this device elsewhere, or is about to. O(attaches under way)."""
         refs = [
             ref for ref, one in self.attaching.items() if one.message is not None and _names(one.message, user, device)
         ]
         return [*refs, self.ref_of.get((user, device), 0)]
 
     def let_go(self, ref: int, home: NodeKey, number: int) -> None:
-        """A request with this number to let go of what is held under the ref at that node was granted. What was asked
-        for later, or elsewhere since, stays. O(1)."""
+        """The node has granted the request of this number to let go of the ref. What the link asked for later, or holds
+        elsewhere since, stays. O(1)."""
         held = self.held.get(ref)
         if held is not None and held.home == home and held.number < number:
             self.drop(ref)
@@ -253,7 +252,7 @@ class Relay:
             self.ref_of.pop((held.user, held.device), None)
 
     def node_of(self, ref: int) -> NodeKey | None:
-        """At which other node the link holds the device under this ref, or is about to; None = at none."""
+        """The other node at which the link holds the device under this ref, or is about to; None = there is none."""
         attaching = self.attaching.get(ref)
         if attaching is not None:
             return attaching.home

@@ -1,7 +1,7 @@
-"""The links of this node that act elsewhere, by all that somebody may ask for them by; what is sent to the nodes at
-which they are open; and their end.
+"""The table of relays: the links of this node that act at other nodes, what is sent to those nodes, and how relays end.
 
-A link has a relay from when it first needs one until nothing is under way, held or open for it. Most links never do.
+A link has a relay from when it first needs one until nothing is under way, held or open for it. Most links never have
+one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The far side of links: for each link of another node that acts for somebody decided here, a session of its own, as if
-the link were here. So nothing that a link may ask is handled a second way.
+"""Links of other nodes that act here: each has a session of its own, as if it were a link of this node. So nothing that
+a link may ask is handled in a second way.
 
-The lease of such a link is kept by its node. That node says when it was heard and when it is lost; if the node itself
-is gone, all of its links are lost.
+The node that serves the link keeps its lease, and says when it was heard and when it is lost. If that node is gone, all
+of its links are lost.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""Where each message of a link is handled: on the link's own node, or on that which decides what the message is about.
-Pure.
+"""Where each message of a link is handled: on the link's own node, or on the node that decides what it is about. Pure.
 
-What asks is answered from the copies that every node has, unless the answer shows what copies do not have: when a
-person was active last, and whose devices are in sync. What changes something goes to who decides it.
+A question is answered from the copies that every node has, unless the answer shows what copies do not have: when a
+person was last active, and which devices are in sync. A change goes to the node that decides it.
 
-The users and refs that a destination names are those of `wire.subjects`, which is not asked: most messages have to cost
-no more than without a cluster.
+The users and refs that a destination names are those of `wire.subjects`. That table is not asked, so that most messages
+cost no more than without a cluster.
 """
 
 from __future__ import annotations

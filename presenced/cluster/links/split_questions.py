@@ -1,4 +1,5 @@
-"""A question about users of several homes: who is asked about whom, and one answer of all of theirs. Pure."""
+"""A question about users of several homes: which home is asked about which of them, and how the answers are joined.
+Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from presenced.wire.messages import RouteInfo, Routes
 
 
 def nodes_of(homes: HomesPort, session: Session, names: Sequence[str]) -> dict[NodeKey, Sequence[str]]:
-    """Who is to be asked about whom; nobody, if all of it is refused. Users of whom nothing is known anybody may be
-    asked about. O(names)."""
+    """Which node is asked about which users; empty if the whole question is refused. Users who have no home are asked
+    about at any of the nodes. O(names)."""
     rights = session.rights
     if session.role == "user":
         if any(name != session.user_name for name in names):
@@ -34,7 +35,8 @@ def nodes_of(homes: HomesPort, session: Session, names: Sequence[str]) -> dict[N
 
 
 def joined(parts: RouteParts) -> Routes:
-    """The answers of all homes as one: for the first of the users asked, in that order."""
+    """The answers of all homes as one, in the order of the question, and only up to the first user who has none or is
+    beyond the bound."""
     found = {route.user: route for answer in parts.answers for route in answer.routes}
     routes: list[RouteInfo] = []
     devices = 0

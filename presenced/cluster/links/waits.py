@@ -1,4 +1,4 @@
-"""How long links wait for what other nodes decide: their requests, in the order in which these are given up."""
+"""How long links wait for other nodes: requests that are under way, in the order in which they are given up."""
 
 from __future__ import annotations
 
