@@ -70,14 +70,22 @@ class WebhookHost:
             self._webhooks = self._begin(plan)
 
     def _begin(self, plan: Plan) -> Webhooks:
+        from presenced.webhooks.follower import FROM_NOW_ON, NAME
+        from presenced.webhooks.lanes import Cursor
         from presenced.webhooks.service import Webhooks
 
+        # A new follower would begin when its link does, some passes of the loop later: what comes before that would be
+        # posted never.
+        engine = self._server.engine
+        engine.events.begin(self._server.links.host.begin())
+        stream, is_known = engine.events.whole, engine.followers.get(USER, NAME) is not None
         webhooks = Webhooks(
             plan,
             self._open_link,
             clocks=self._server.clocks,
             in_thread=in_thread,
             count_behind=self._count_behind,
+            first=FROM_NOW_ON if is_known else Cursor(stream.epoch, stream.seq),
         )
         webhooks.start()
         return webhooks

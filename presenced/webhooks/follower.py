@@ -36,6 +36,9 @@ USER: Final = "presenced"
 NAME: Final = "webhooks"
 """The follower is `webhooks` of the user `presenced`, as `presencectl followers` shows it."""
 
+FROM_NOW_ON: Final = Cursor(0, 0)
+"""A place that says nothing: a follower that is known goes on, and a new one begins when its link does."""
+
 FOLLOW_ID: Final = 1
 ACKNOWLEDGE_S: Final = 0.2
 """Positions are acknowledged this often at most; the server saves them once a second."""
@@ -75,15 +78,23 @@ class EventFollower:
     """One named follower. `start`, then `stop`."""
 
     def __init__(
-        self, plan: Plan, lanes: Lanes, open_link: OpenLink, clocks: Clocks, read: Callable[[], object]
+        self,
+        plan: Plan,
+        lanes: Lanes,
+        open_link: OpenLink,
+        clocks: Clocks,
+        read: Callable[[], object],
+        first: Cursor = FROM_NOW_ON,
     ) -> None:
-        """`read` is called when the lanes have something new."""
+        """`read` is called when the lanes have something new. `first` is the place behind which the first link
+        follows."""
         self.plan = plan
         self.is_following = False
         self.is_taken = False
         """Another program follows under the name. This one does not take it back by itself."""
         self.gaps = 0
         self._lanes = lanes
+        self._first = first
         self._open_link = open_link
         self._clocks = clocks
         self._read = read
@@ -183,7 +194,8 @@ class EventFollower:
             case Welcome():
                 self._beat(message.heartbeat_ms / 1000)
                 # What is held already is not read a second time, if this link is not the first.
-                epoch, seq = self._lanes.newest
+                newest = self._lanes.newest
+                epoch, seq = newest if newest.epoch else self._first
                 link.ask(Follow(FOLLOW_ID, epoch, seq, NAME))
             case Error() if message.id == FOLLOW_ID:
                 self._forget_link()

@@ -13,7 +13,7 @@ from presenced import __version__
 from presenced.server.clocks import Clocks
 from presenced.server.status import WebhookStatus
 from presenced.webhooks.faults import DeliveryFault
-from presenced.webhooks.follower import EventFollower, OpenLink
+from presenced.webhooks.follower import FROM_NOW_ON, EventFollower, OpenLink
 from presenced.webhooks.http_client import HttpClient
 from presenced.webhooks.lanes import Cursor, Lanes
 from presenced.webhooks.payloads import body_of, delivery_for_test
@@ -50,14 +50,16 @@ class Webhooks:
         count_behind: CountBehind,
         look: NameLook = look_up,
         draw: Callable[[], float] = random.random,
+        first: Cursor = FROM_NOW_ON,
     ) -> None:
-        """`look` resolves names on a thread that `in_thread` provides, and `draw` gives the jitter."""
+        """`look` resolves names on a thread that `in_thread` provides, and `draw` gives the jitter. `first` is the
+        place behind which the events are to be posted."""
         self._clocks = clocks
         self._count_behind = count_behind
         self._lanes = Lanes(plan.rules, draw)
         client = HttpClient(Resolver(in_thread, look), f"presenced/{__version__}")
         self._sender = Sender(plan, self._lanes, client, clocks, self._settled)
-        self._follower = EventFollower(plan, self._lanes, open_link, clocks, self._sender.pump)
+        self._follower = EventFollower(plan, self._lanes, open_link, clocks, self._sender.pump, first)
         self._numbers = itertools.count(1)
         self._is_stopping = False
 

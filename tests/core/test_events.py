@@ -391,6 +391,19 @@ def test_where_only_followed_events_are_recorded_it_ends_when_nobody_has_followe
         assert [event.kind for event in back.told.events] == ["online", "status_change"]
 
 
+def test_where_only_followed_events_are_recorded_who_is_to_follow_has_as_long() -> None:
+    world = World(Policy(events_record="followed", events_keep_for_ms=KEEP_FOR_MS))
+    app = world.open("app", role="service")
+    world.advance_beating(2 * KEEP_FOR_MS, app)
+    epoch = world.engine.events.epoch
+    world.engine.events.begin(world.now_ms)
+    app.attach(1, "alice/web")
+    world.advance_beating(KEEP_FOR_MS - 1, app)
+    follower = world.open("follower", role="service")
+    assert not follow(follower, epoch, 0).reset
+    assert [event.kind for event in follower.told.events] == ["online", "status_change"]
+
+
 def test_most_of_it_is_given_up_when_memory_is_short_and_whoever_is_behind_is_told_so() -> None:
     dice = random.Random(1)
     world, app, follower, epoch = stage()

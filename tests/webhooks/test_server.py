@@ -13,14 +13,19 @@ from typing import Any
 
 import pytest
 
+from presenced.config.settings import Settings
+from presenced.ops.operations import Operations
 from presenced.ops.webhook_host import WebhookHost
+from presenced.server.identity import Identity
+from presenced.server.local_link import LocalLink
 from presenced.server.server import Server
 from presenced.sync import connect, connect_service
+from presenced.wire.messages import PROTOCOL_VERSIONS, Hello
 from tests.cli.commands import ctl
 from tests.durable.node import Node
 from tests.support.in_process import InProcess
 from tests.support.tiers import samples
-from tests.support.until import PATIENCE_S, until
+from tests.support.until import PATIENCE_S, eventually, until
 from tests.webhooks.receiver import OK, SECRET_LINE, InThread, Posted, status, take_all
 
 CONFIGURED = """\
@@ -63,6 +68,26 @@ def test_what_a_user_does_is_posted_and_a_stop_leaves_nothing_behind(receiver: I
         ("status_change", "dnd", "offline", "bye"),
     ]
     assert receiver.events[3]["data"]["new_emoji"] == "📅"
+
+
+@pytest.mark.parametrize("record", ["always", "followed"])
+async def test_what_users_do_before_the_webhooks_have_their_link_is_posted(
+    receiver: InThread, secrets: Path, record: str
+) -> None:
+    """A restart has everybody come at once, as soon as the server listens."""
+    chosen = {"url": receiver.url, "secret_file": str(secrets), "allow_private": True, "users": ("alice",)}
+    fields = {f"webhooks_{name}": value for name, value in chosen.items()}
+    server = Server(Settings(dev=True, check=True, listen="127.0.0.1:0", events_record=record, **fields))
+    await server.start(Operations(server, environ={}))
+    try:
+        hello = Hello(list(PROTOCOL_VERSIONS), "", "alice", "laptop")
+        LocalLink.open(
+            server.admission, hello, Identity("alice", "user", 0), receive=lambda told: None, closed=lambda told: None
+        )
+        await eventually(lambda: len(receiver.events) == 2)
+        assert [(one["type"], one["data"]["seq"]) for one in receiver.events] == [("online", 1), ("status_change", 2)]
+    finally:
+        await server.stop()
 
 
 def followers(server: Server) -> list[tuple[str, str]]:

@@ -73,6 +73,12 @@ class Events(EventRecords):
         """Whether anybody follows, or will go on from a position that is kept."""
         return bool(self.followers) or bool(self._named)
 
+    def begin(self, now_ms: int) -> None:
+        """See `EventRecords`. Whoever is to follow has as long as a follower that has gone."""
+        if not self.is_kept:
+            self._unfollowed_ms = now_ms
+        super().begin(now_ms)
+
     def follow(self, session: Session, now_ms: int, request_id: int, epoch: int, seq: int, name: str = "") -> None:
         """Send the session every event of users whom it sees, from after (epoch, seq); epoch 0 = from where the
         follower of this name is, or from now on. Raises `RequestError` (`follower_limit`, `forbidden`), with nothing
