@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.cluster.lives import FAULTS, Life
+from tests.support.tiers import samples
 
-LIVES = 16
+LIVES = max(5, samples(16))
 """Of each kind."""
 
 
