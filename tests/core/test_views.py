@@ -11,11 +11,13 @@ from presenced.digests import digest
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (
     Block,
+    Bye,
     Check,
     Checked,
     Compare,
     ContactEntry,
     Join,
+    Kick,
     MembersPage,
     Presence,
     Record,
@@ -242,6 +244,27 @@ def test_a_link_that_does_not_read_is_answered_behind_what_it_is_owed() -> None:
     me.say(Check(me.next_id()))
     me.lose()
     assert not world.engine.views._late
+
+
+@pytest.mark.parametrize("end", ["bye", "kick", "stop"])
+def test_a_check_in_the_turn_in_which_its_link_ends_is_answered_by_what_it_was_told(end: str) -> None:
+    world = World()
+    app = world.open("app", role="service")
+    ann, bob = world.open("ann/phone"), world.open("bob/phone")
+    ann.watch("bob", "nobody")
+    # It is not told of that any longer.
+    bob.say(SetStatus(bob.next_id(), "dnd"))
+    ann.say(Check(7))
+    if end == "bye":
+        ann.say(Bye())
+    elif end == "kick":
+        app.say(Kick(app.next_id(), "ann"))
+    else:
+        world.engine.sessions.drop(world.now_ms, ann.session, "going_away")
+    world.turn()
+    (checked,) = [message for message in ann.messages if isinstance(message, Checked)]
+    assert (checked.users, checked.checksum) == (2, digest(ann.view["bob"]))
+    assert ann.view["bob"].status == "online" and ann.ended is not None
 
 
 def test_the_watchers_of_a_very_wide_fan_out() -> None:

@@ -273,8 +273,7 @@ class Client:
             if request_id in link.had:
                 self._compared(link, link.had.pop(request_id), message.records)
         elif isinstance(message, Checked):
-            # A link that has said bye by now may have been let go of before it is answered.
-            if not link.listens and not link.said_bye:
+            if not link.listens:
                 self.views.hold_checked(f"{self}", message, [link.view.get(name) for name in link.watched])
         elif isinstance(message, Done):
             self._done(link, asked)

@@ -52,6 +52,8 @@ class Views(Part):
         self._outboxes = outboxes
         self._named: dict[Session, dict[str, None]] = {}
         """Of a comparison in several pages: the contacts that those so far have named."""
+        self._asked: dict[Session, list[int]] = {}
+        """Checks that are answered when the turn ends, or the link does."""
         self._late: dict[Session, list[int]] = {}
         """Checks of links that do not read: they are answered behind what the link is owed."""
         self._told: dict[Session, dict[User | Face, int]] = {}
@@ -106,10 +108,20 @@ class Views(Part):
 
     # --- checksums --------------------------------------------------------------------------------------------
 
+    def expect_check(self, session: Session, request_id: int) -> None:
+        """The session has asked for a checksum: `answer_check` is to follow when the turn ends. O(1)."""
+        self._asked.setdefault(session, []).append(request_id)
+
     def answer_check(self, session: Session, request_id: int) -> None:
         """Tell the session whatever it is owed of the users it watches, and behind that the checksum of all of them.
-        A link that does not read is told when it reads again, or ends. O(users watched, and users of whom something
-        waits)."""
+        A link that does not read is told when it reads again, or ends. Nothing happens if it has ended since it asked,
+        and was told then. O(users watched, and users of whom something waits)."""
+        asked = self._asked.get(session)
+        if asked is None:
+            return
+        asked.remove(request_id)
+        if not asked:
+            del self._asked[session]
         if session.owed is not None:
             self._late.setdefault(session, []).append(request_id)
             self._outboxes.expect_reply(session, _CHECKED_BYTES)
@@ -171,9 +183,10 @@ class Views(Part):
 
     def end_session(self, session: Session, now_ms: int) -> None:
         """What was begun for the session is of no use any longer. Checks that wait are answered, since a link is
-        answered before it ends (protocol.md, 4.4): O(users watched) if there are any."""
+        answered before it ends (protocol.md, 4.4): O(users watched) if there are any. They are of what it was told so
+        far, since it watches nobody when the turn ends."""
         self._named.pop(session, None)
-        late = [*self._resumed.pop(session, ()), *self._late.pop(session, ())]
+        late = [*self._resumed.pop(session, ()), *self._late.pop(session, ()), *self._asked.pop(session, ())]
         if late:
             self._answer_checks(session, late)
         self._told.pop(session, None)

@@ -31,7 +31,7 @@ from presenced.core.requests import (
     views,
     watches,
 )
-from presenced.core.requests.handler import AT_END, FROM_RECORDS, Handler as Handler
+from presenced.core.requests.handler import FROM_RECORDS, Handler as Handler
 from presenced.core.targets import require_change, require_memory
 from presenced.errors import AddressError, RequestError
 from presenced.wire.messages import ClientMessage, Hello, Ping, Pong
@@ -91,7 +91,7 @@ def _apply(handler: Handler, engine: Engine, session: Session, now_ms: int, mess
 def _waits(engine: Engine, session: Session, handler: Handler, message: ClientMessage) -> bool:
     """Whether the message is put off until the end of the turn (`Handler.timing`). O(names), or O(members or changed
     users, whichever are fewer)."""
-    if handler.timing == AT_END or session in engine.obligations.asking:
+    if session in engine.obligations.asking:
         return True
     if handler.timing != FROM_RECORDS or not engine.publisher.has_dirty:
         return False

@@ -12,7 +12,6 @@ from presenced.core.model import Session
 AT_ONCE: Final = 0
 IN_ORDER: Final = 1
 FROM_RECORDS: Final = 2
-AT_END: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,7 @@ class Handler:
     """AT_ONCE: it is applied when it is read. FROM_RECORDS: it is answered from the records of its subject; if one of
     these changes in this turn, the answer waits for the turn's end, since to make it at once would make two changes of
     one, with something said before the question and after it. IN_ORDER: it is no such question, but must not overtake
-    one that its link has asked. AT_END: it is answered at the turn's end, whatever changes: what is pushed of a change
-    goes in front of the answers of its turn, and this answer must be about that, too."""
+    one that its link has asked."""
     changes: bool = False
     """It changes something that others than its own link may notice. It is refused on a link whose token only reads
     (section 1.4)."""

@@ -8,7 +8,7 @@ from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.replies import reply_records
 from presenced.core.requests import costs
-from presenced.core.requests.handler import AT_END, FROM_RECORDS, Handler
+from presenced.core.requests.handler import FROM_RECORDS, Handler
 from presenced.core.targets import check_names
 from presenced.errors import RequestError
 from presenced.wire.messages import Check, Compare
@@ -30,10 +30,12 @@ def _compare(engine: Engine, session: Session, now_ms: int, message: Compare) ->
 
 
 def _check(engine: Engine, session: Session, now_ms: int, message: Check) -> None:
-    engine.views.answer_check(session, message.id)
+    engine.views.expect_check(session, message.id)
+    # What is pushed of a change goes in front of the answers of its turn, and this answer must be about that, too.
+    engine.obligations.put_off(session, lambda now_ms: engine.views.answer_check(session, message.id))
 
 
 HANDLERS: dict[type, Handler] = {
     Compare: Handler(_compare, costs.comparison, FROM_RECORDS, has_long_answer=True),
-    Check: Handler(_check, costs.checksum, AT_END),
+    Check: Handler(_check, costs.checksum),
 }
