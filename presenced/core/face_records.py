@@ -47,6 +47,11 @@ class FaceRecords:
         """The record of a face for one who was told another face of the user with the version `told`: the same above
         that, and above what was answered just now. What is told of the user next is above this. O(1)."""
         version = max(self._ledger.version, record.version, told) + 1
+        self.keep_above(user, kind, version)
+        return replace(record, version=version)
+
+    def keep_above(self, user: User, kind: int, version: int) -> None:
+        """Let what is told next by this face of the user be above this version. O(1)."""
         if user.faces is not None and kind in user.faces:
             one = user.faces[kind]
             one.record, one.encoded = replace(one.record, version=max(version, one.record.version)), None
@@ -55,7 +60,6 @@ class FaceRecords:
             self._set_version(user, version)
         elif kind == FULL:
             self._floors[user] = max(version, self.floor(user))
-        return replace(record, version=version)
 
     def keep_told(self, user: User) -> None:
         """Another node makes the next record: this one has the highest version now that was told of it. O(1)."""

@@ -23,7 +23,8 @@ _digest, _privacy = attrgetter("digest"), attrgetter("privacy")
 
 
 class Sight:
-    """Answers for sessions; changes nothing but a count. All is O(1), with the ground `channels` O(channels)."""
+    """Answers for sessions; changes nothing but what it keeps of these answers. All is O(1), with the ground `channels`
+    O(channels)."""
 
     def __init__(self, policy: Policy, ledger: Ledger, publisher: Publisher) -> None:
         self.grounds = Grounds(
@@ -37,6 +38,9 @@ class Sight:
         """Whether a pair of users who have said nothing about privacy see each other."""
         self._ledger = ledger
         self._publisher = publisher
+        self._answered: dict[User, None] = {}
+        """Users of whom a face that is neither whole nor hidden was told in the version `_answered_in`."""
+        self._answered_in = -1
         self.hidden_answers = 0
         """Records that were answered as those of names never seen, though something may be known, counted for the
         operator."""
@@ -90,7 +94,26 @@ class Sight:
             return self._publisher.record_of(user)
         if kind == HIDDEN:
             self.hidden_answers += 1
+        else:
+            self._note_answer(user)
         return self.present(user, kind)
+
+    def _note_answer(self, user: User) -> None:
+        version = self._ledger.version
+        if version != self._answered_in:
+            self._answered.clear()
+            self._answered_in = version
+        self._answered[user] = None
+
+    def keep_above(self, user: User, kind: int, told: int) -> None:
+        """Who was told another face of the user in the version `told` is told this one from now on, and takes nothing
+        older: what is told by it next is above that, and above what was answered just now. Nothing happens where it is
+        in any case. O(1)."""
+        version = self._ledger.version
+        if version == self._answered_in and user in self._answered:
+            told = max(told, version)
+        if told >= version:
+            self._publisher.face_records.keep_above(user, kind, told)
 
     def present(self, user: User, kind: int) -> Record:
         """The record of a face as it is now. That of a face which is not whole has the version of this moment."""
@@ -163,6 +186,8 @@ class Sight:
     def _told(self, session: Session, user: User, kind: int) -> Record:
         """The record of a face as it is now, for a link that may watch by it, and may have been told of it in a version
         that is ahead of the counter: it takes nothing older."""
+        if kind not in (FULL, HIDDEN):
+            self._note_answer(user)
         record, kept = self.present(user, kind), user.faces.get(kind) if user.faces is not None else None
         if kept is None or session not in kept.watchers or kept.record.version <= record.version:
             return record

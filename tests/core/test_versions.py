@@ -9,9 +9,22 @@ from unittest.mock import patch
 import pytest
 
 from presenced.core.ledger import Ledger
+from presenced.core.policy import Policy
 from presenced.core.records import RecordSet, TextSet
 from presenced.limits import VERSION_GAP
-from presenced.wire.messages import Done, Get, GetMembers, MembersPage, Records, SetStatus, Watch, Who, WhoPage
+from presenced.wire.messages import (
+    Done,
+    Get,
+    GetMembers,
+    MembersPage,
+    Records,
+    SetAudience,
+    SetStatus,
+    ShowTo,
+    Watch,
+    Who,
+    WhoPage,
+)
 from tests.core.world import START_MS, FakeLink, World
 
 STEPS = 15
@@ -190,3 +203,33 @@ def test_the_least_version_of_what_the_log_is_still_to_be_given_follows_each_fac
     assert ledger.least == 50
     ledger.add(RecordSet("alice", "online", 0, 0, "", 45))
     assert ledger.least == 45
+
+
+def test_a_record_of_another_face_is_above_what_was_answered_in_the_same_millisecond() -> None:
+    """The client ignores a record whose version is not higher than that of the answer."""
+    world = World()
+    alice, bob = world.open("alice/laptop"), world.open("bob/phone")
+    bob.watch("alice")
+    alice.done(ShowTo(alice.next_id(), "bob"))
+    world.advance(1_000)
+    shown = bob.get("alice")
+    assert shown.version == world.engine.ledger.version
+    alice.bye()
+    assert [(record.status, record.version > shown.version) for record in bob.pushes][-1] == ("offline", True)
+
+
+def test_a_record_of_another_face_is_above_what_was_told_by_the_one_before() -> None:
+    """The changes of one millisecond run ahead of the counter, and one that both faces show comes with the other."""
+    world = World(Policy(change_spacing_ms=0))
+    alice, bob, carol = (world.open(f"{name}/laptop") for name in ("alice", "bob", "carol"))
+    alice.done(SetAudience(alice.next_id(), never=["carol"]))
+    for link in (bob, carol):
+        link.watch("alice")
+    world.advance(1_000)
+    for number in range(5):
+        alice.set_status(text=f"text {number}")
+    told = bob.pushes[-1].version
+    assert told == world.engine.ledger.version + 4 and not carol.pushes
+    alice.say(SetAudience(alice.next_id(), text="nobody", never=["bob", "carol"]))
+    alice.set_status("dnd")
+    assert (bob.pushes[-1].status, bob.pushes[-1].text) == ("dnd", "") and bob.pushes[-1].version > told

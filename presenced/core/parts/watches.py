@@ -342,7 +342,10 @@ class Watches(Part):
         if self._filed(session, user) != self._sight.face(session, user):
             self._note_before(session, user)
             self._take_out(session, user)
-            self._file(now_ms, session, user)
+            kind = self._file(now_ms, session, user)
+            if (before := self._moved[session, user]) is not None and before.version:
+                # If the record changes in this turn as well, it is told of that with all who are filed there.
+                self._sight.keep_above(user, kind, before.version)
             self._filed_with[session, user] = self._sight.present(user, self._filed(session, user))
 
     def _note_before(self, session: Session, user: User) -> None:
