@@ -23,7 +23,7 @@ class Permissions:
     def note_pair(self, subject: str, viewer: str) -> None:
         """How the viewer sees the subject is about to change, perhaps. O(links of the viewer)."""
         seen, seer = self._users.get(subject), self._users.get(viewer)
-        if seen is not None and seen.channels is not None and seer is not None:
+        if seen is not None and seer is not None and self._channels.tells_of(seen):
             self._channels.note_pair(self._watches.sessions_of(seer), seen)
 
     def pair_changed(self, now_ms: int, subject: str, viewer: str) -> None:

@@ -64,9 +64,18 @@ class ChannelNews:
         """Whether `send` has more to do, now."""
         return bool(self._ready or self._outgoing)
 
-    def is_noted(self, channel: Channel, user: User) -> bool:
-        """Whether something of this member is still to be told in this channel. O(1)."""
-        return channel in self._noted.get(user, ()) or channel in self._outgoing.get(user, ())
+    def channels_of(self, user: User) -> list[Channel]:
+        """The channels in which something of this member is still to be told. O(these)."""
+        return list({**self._noted.get(user, {}), **self._outgoing.get(user, {})})
+
+    def is_told_of(self, channel: Channel, user: User, since: int) -> bool:
+        """Whether who began to watch the channel with the question `since` believes that the user is in it, or may have
+        been given a list that says so. O(1)."""
+        for told in (self._outgoing, self._noted):
+            news = told[user].get(channel) if user in told else None
+            if news is not None and since <= news.latest:
+                return news.was_in or channel.paged_seq > news.began
+        return user.name in channel.online
 
     def note(self, channel: Channel, user: User, seq: int, before: Record, *, was_in: bool, is_in: bool) -> None:
         """A member has come, gone, or changed from this record. O(1)."""

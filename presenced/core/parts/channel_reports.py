@@ -214,12 +214,12 @@ class ChannelReports:
                 continue
             seen = self._views.face(session, channel, user)
             is_in = user.name in channel.online
-            was_listed = before != HIDDEN and (is_in or self.news.is_noted(channel, user))
-            is_listed = seen != HIDDEN and is_in
+            was_in = self.news.is_told_of(channel, user, channel.watchers[session])
+            was_listed, is_listed = before != HIDDEN and was_in, seen != HIDDEN and is_in
             if not was_listed and not is_listed:
                 continue
-            if not is_in and seen != HIDDEN:
-                # That the member has left is told to all who see them.
+            if was_in != is_in and seen != HIDDEN:
+                # That the member has come or left is told to all who see them.
                 continue
             if was_listed and is_listed and is_same(reduced(user.record, before, 1), reduced(user.record, seen, 1)):
                 continue

@@ -308,6 +308,10 @@ class Channels(Part):
 
     # --- who may see whom -------------------------------------------------------------------------------------
 
+    def tells_of(self, subject: User) -> bool:
+        """Whether watchers of channels may be told of the user, who is in one or has just left it. O(these)."""
+        return subject.channels is not None or bool(self.reports.news.channels_of(subject))
+
     def note_pair(self, viewer_sessions: Iterable[Session], subject: User) -> None:
         """How these links see the subject is about to change: note in what channels they watch, and how they see the
         subject there now. O(links * channels of one of the two)."""
@@ -316,9 +320,8 @@ class Channels(Part):
                 self.reports.note_face(session, channel, subject, self.views.face(session, channel, subject))
 
     def note_subject(self, subject: User) -> None:
-        """The same for all who watch a channel that the subject is in. O(watchers of these channels)."""
-        for name in subject.channels or ():
-            channel = self.by_name[name]
+        """The same for all who watch a channel that the subject is in, or has just left. O(watchers of these)."""
+        for channel in self._told_in(subject).values():
             for session in channel.watchers:
                 if session.viewer is not None:
                     self.reports.note_face(session, channel, subject, self.views.face(session, channel, subject))
@@ -333,11 +336,16 @@ class Channels(Part):
             self.reports.note_lost(session, self.by_name[name])
 
     def _shared(self, session: Session, subject: User) -> list[Channel]:
-        """The channels that the session watches and the subject is in."""
-        watched, joined = session.channels, subject.channels
-        if watched is None or joined is None:
+        """The channels that the session watches and the subject is in, or has just left."""
+        if session.channels is None:
             return []
-        return [self.by_name[name] for name in watched.keys() & joined.keys()]
+        told_in = self._told_in(subject)
+        return [told_in[name] for name in session.channels.keys() & told_in.keys()]
+
+    def _told_in(self, subject: User) -> dict[str, Channel]:
+        """The channels whose watchers may be told of the user, by name. O(these)."""
+        left = {channel.name: channel for channel in self.reports.news.channels_of(subject)}
+        return left | {name: self.by_name[name] for name in subject.channels or ()}
 
     # --- within -----------------------------------------------------------------------------------------------
 
