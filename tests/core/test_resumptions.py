@@ -645,3 +645,18 @@ def test_a_leased_device_that_is_taken_back_keeps_its_lease_also_in_the_log() ->
     assert after.device("u1/job").lease_ms == after.now_ms + 240_000 - 11_000
     after.advance(240_000)
     assert after.record("u1").last_seen_ms == stopped_ms, "it had a link until the stop"
+
+
+@pytest.mark.parametrize("end", ["detached", "kicked"])
+def test_a_device_that_is_gone_in_the_hands_of_another_is_told_as_lost(end: str) -> None:
+    world = World()
+    app, other = opened(world, "app", role="service"), world.open("other", role="service", instance=2)
+    app.attach(1, "ann/tab")
+    app.lose()
+    other.attach(7, "ann/tab")
+    if end == "detached":
+        other.release(7)
+    else:
+        other.done(Kick(other.next_id(), "ann"))
+    back = app.come_back()
+    assert back.refs == {} and back.taken == [(1, "lost")]
