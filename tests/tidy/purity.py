@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tests.tidy.sources import Source, imports, within
+from tests.tidy.sources import Source, imports, walk, within
 
 IMPURE = frozenset(
     "asyncio uvloop socket ssl selectors threading multiprocessing concurrent os io pathlib time datetime random "
@@ -38,7 +38,7 @@ def purity(source: Source) -> Iterator[tuple[int, str]]:
 def core_is_synchronous(source: Source) -> Iterator[tuple[int, str]]:
     if source.part != "core":
         return
-    for node in ast.walk(source.tree):
+    for node in walk(source.tree):
         if isinstance(node, (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)):
             yield node.lineno, "waits: nothing in the core may be interrupted half-way"
         targets = [node] if isinstance(node, ast.For) else getattr(node, "generators", [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tests.tidy.sources import Source
+from tests.tidy.sources import Source, walk
 
 FILE_LINES_MAX = 350
 FILE_LINES_NEVER = 500
@@ -33,7 +33,7 @@ alone. And the package's `__getattr__` spares the server the client."""
 
 
 def no_swallowing(source: Source) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(source.tree):
+    for node in walk(source.tree):
         if not isinstance(node, ast.ExceptHandler):
             continue
         if node.type is None:
@@ -59,7 +59,7 @@ def size(source: Source) -> Iterator[tuple[int, str]]:
         yield FILE_LINES_MAX, f"{lines} lines, over {FILE_LINES_MAX}: split it, or its docstring says: it {REASON} ..."
     elif reason and lines <= FILE_LINES_MAX:
         yield 1, f"says that it {REASON} something, and is not long"
-    for node in ast.walk(source.tree):
+    for node in walk(source.tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > FUNCTION_LINES_MAX and REASON not in (ast.get_docstring(node) or ""):
@@ -72,10 +72,10 @@ def docstring(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def imports_at_the_top(source: Source) -> Iterator[tuple[int, str]]:
-    for function in ast.walk(source.tree):
+    for function in walk(source.tree):
         if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
-        for node in ast.walk(function):
+        for node in walk(function):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):

@@ -82,9 +82,15 @@ def sources(package: Path = PACKAGE) -> tuple[Source, ...]:
     )
 
 
+@cache
+def walk(node: ast.AST) -> tuple[ast.AST, ...]:
+    """As `ast.walk`, once for all rules: that is most of what they cost."""
+    return tuple(ast.walk(node))
+
+
 def imports(source: Source) -> Iterator[tuple[int, str]]:
     """Line and full dotted name of everything imported, wherever in the file."""
-    for node in ast.walk(source.tree):
+    for node in walk(source.tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from tests.tidy.sources import Complaint, Source, imports
+from tests.tidy.sources import Complaint, Source, imports, walk
 
 PROJECTED = "core.projection"
 """It owns copies of users and devices, which nobody else sees."""
@@ -260,14 +260,14 @@ def _definers(sources: Sequence[Source]) -> dict[str, dict[str, None]]:
 
 
 def _class_nodes(source: Source) -> Iterator[ast.ClassDef]:
-    return (node for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef))
+    return (node for node in walk(source.tree) if isinstance(node, ast.ClassDef))
 
 
 def _defined(node: ast.ClassDef) -> Iterator[str]:
     for statement in node.body:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             yield statement.target.id
-    for inner in ast.walk(node):
+    for inner in walk(node):
         if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store) and _is_self(inner.value):
             yield inner.attr
 
@@ -289,14 +289,14 @@ def _parts(sources: Sequence[Source]) -> set[tuple[str, str]]:
 def _kinds(source: Source) -> Iterator[tuple[str, str]]:
     """Attributes, and the class of what they hold where the text says it: `self.wheel = Wheel(...)`, `wheel: Wheel`,
     `def __init__(self, wheel: Wheel): self.wheel = wheel`."""
-    for node in ast.walk(source.tree):
+    for node in walk(source.tree):
         if isinstance(node, ast.AnnAssign):
             target = node.target
             name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
             yield name, _class_name(node.annotation)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             given = {arg.arg: _class_name(arg.annotation) for arg in (*node.args.args, *node.args.kwonlyargs)}
-            for inner in ast.walk(node):
+            for inner in walk(node):
                 if isinstance(inner, ast.Assign) and isinstance(inner.targets[0], ast.Attribute):
                     value = inner.value
                     if isinstance(value, ast.Call):
@@ -317,10 +317,10 @@ def _class_name(node: ast.expr | None) -> str:
 
 @cache
 def _writes(source: Source) -> list[Write]:
-    modules = {alias.asname or alias.name for node in ast.walk(source.tree) if isinstance(node, ast.Import)
+    modules = {alias.asname or alias.name for node in walk(source.tree) if isinstance(node, ast.Import)
                for alias in node.names}  # fmt: skip
     found: dict[tuple[int, int], Write] = {}
-    for scope in ast.walk(source.tree):
+    for scope in walk(source.tree):
         if isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
             aliases = _aliases(scope)
             for place, target, method in _changed(scope):
@@ -334,10 +334,10 @@ def _writes(source: Source) -> list[Write]:
 def _aliases(scope: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, ast.Attribute]:
     """Names that stand for an attribute all through a function: `pending = session.pending`."""
     bound: dict[str, list[ast.expr | None]] = defaultdict(list)
-    for node in ast.walk(scope):
+    for node in walk(scope):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             bound[node.id].append(None)
-    for node in ast.walk(scope):
+    for node in walk(scope):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             bound[node.targets[0].id].append(node.value)
         elif isinstance(node, ast.NamedExpr):
@@ -349,7 +349,7 @@ def _aliases(scope: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, ast.Att
 
 def _changed(scope: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, ast.expr, str]]:
     """What a function binds, deletes or changes, with where, and by which method of a container."""
-    for node in ast.walk(scope):
+    for node in walk(scope):
         if isinstance(node, (ast.Assign, ast.Delete)):
             for target in node.targets:
                 parts = target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
@@ -392,7 +392,7 @@ def requests_write_nothing(source: Source) -> Iterator[tuple[int, str]]:
     for line, name in imports(source):
         if name.startswith(("presenced.core.records", "presenced.core.wheel")):
             yield line, f"imports {name}: facts and deadlines are the engine's and its parts'"
-    for node in ast.walk(source.tree):
+    for node in walk(source.tree):
         if isinstance(node, (ast.Assign, ast.Delete)):
             targets = node.targets
         elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
