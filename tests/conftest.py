@@ -33,6 +33,15 @@ gc.freeze = gc.unfreeze = lambda: None
 """A server that is started inside a test would put what the test has left open so far out of the collector's sight, and
 the bench would bring back to it what other tests have left."""
 
+gc.disable()
+"""Until the tests are collected: nothing of that goes away."""
+
+
+def pytest_collection_finish() -> None:
+    """The collector begins with what is made from here on."""
+    _freeze()
+    gc.enable()
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Markers by place, so that no new test of a directory is without."""
