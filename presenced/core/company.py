@@ -1,9 +1,10 @@
-"""Who is online by the eyes of one viewer: pages in order of name, and the exact count (protocol.md, 5.8).
+"""Lists and counts who is online, as one viewer sees it: pages in order of name, and the exact count (protocol.md,
+5.8).
 
-Whoever sees everybody is given pages of the index of all who are online. A user is given those whom one ground opens
-wholly (everybody, or those of one part), without the few who do not want to be seen, together with the few whom
-another ground opens: contacts, members of the same channels, those who have shown themselves. So a page costs what is
-on it, and these few.
+A viewer who sees everybody gets pages of the index of all who are online. A user gets two groups of people merged. The
+first are all whom one ground opens as a whole (everybody, or the users of one part), except the few who do not want to
+be seen. The second are the few whom another ground opens: contacts, members of the same channels, and those who have
+shown themselves. So a page costs what is on it, and these few.
 """
 
 from __future__ import annotations

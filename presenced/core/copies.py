@@ -48,17 +48,17 @@ from presenced.core.records import (
 )
 
 OWN: Final = (PositionsKnown, VersionsRaised, UsersAsleep, ContactsKept, *get_args(EventFact))
-"""What says nothing of a user's state to other nodes, and is passed over."""
+"""Facts that tell other nodes nothing of a user's state. They are passed over."""
 
 ENDINGS: Final = (ClaimSet, ShowingSet)
-"""What a home says of a device that is gone before its memberships end."""
+"""Facts that a home adds about a device that is gone, before those by which its memberships end."""
 
 STRINGS_MAX: Final = 100_000
 
 
 class Copies(Restoring):
-    """Applies the facts of other nodes to a running engine. Whoever calls passes over facts about a user that come from
-    any other node than the user's home, and runs a turn afterwards."""
+    """Applies facts of other nodes to a running engine. The caller passes over facts about a user that do not come from
+    the user's home, and runs a turn afterwards."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -72,11 +72,11 @@ class Copies(Restoring):
         self._nobody = User("")
         self._last = self._nobody
         self._touched: dict[User, None] = {}
-        """Of whom something was applied, and what depends on that is still to be made."""
+        """Users to whom facts were applied, and for whom what depends on them is still to be done."""
         self._gone: list[Device] = []
         """Devices that are gone and still in their channels."""
         self._strings: dict[str, str] = {}
-        """One object for each device id, label and emoji, as while restoring."""
+        """One object for each device id, label and emoji, as at a start."""
         own: dict[type, TakeUp] = {
             DeviceSet: self._take_device,
             DeviceForgotten: self._take_forgotten,
@@ -90,7 +90,7 @@ class Copies(Restoring):
     # --- facts of other nodes ---------------------------------------------------------------------------------
 
     def apply(self, facts: Sequence[Fact], now_ms: int) -> None:
-        """Apply what one turn of another node made. O(facts, and what changes cost to tell)."""
+        """Apply the facts of one turn of another node. O(facts, and what changes cost to tell)."""
         self._begin(now_ms)
         takers, gone = self._takers, self._gone
         for fact in facts:
@@ -111,12 +111,12 @@ class Copies(Restoring):
         was_told: bool = True,
         says_pairs: bool = True,
     ) -> None:
-        """All that is known of the user, but for pairs, is what these facts say (as bytes: `facts_of`), and nothing
-        that was said before. Whoever watches is told if the record differs. O(what is and was known of the user).
+        """Make these facts all that is known of the user, except pairs; bytes are a user who sleeps (`facts_of`).
+        Watchers are told if the record differs. O(what is and was known of the user).
 
-        Without `was_told` nobody was told anything of the user here, and all users are still to be told of: then of
-        pairs, too, these facts say all if `says_pairs`, and the record has the version that they give it, though that
-        may be below the one that the own disk gave it.
+        `was_told` is false while this node learns all users, and nobody was told of this user here. Then pairs are
+        replaced as well if `says_pairs`, and the record gets the version in the facts, even if the own disk gave it a
+        higher one.
         """
         user = self._users.awake(name)
         if isinstance(facts, bytes):
@@ -141,7 +141,7 @@ class Copies(Restoring):
             self.engine.sleep.went_offline(user, now_ms)
 
     def _take_asleep(self, name: str, packed: bytes, now_ms: int, *, was_told: bool, says_pairs: bool) -> bool:
-        """Let the user sleep here as at home, if nobody can tell the difference."""
+        """Let the user sleep here as at home, if nobody can tell the difference. Returns whether that was done."""
         users, outboxes = self._users, self.engine.outboxes
         known = users.dormants.peek(name)
         if known == packed:
@@ -158,8 +158,8 @@ class Copies(Restoring):
         return True
 
     def _apply_all(self, user: User, facts: Sequence[Fact], now_ms: int) -> None:
-        """Apply these facts, which say all of the user's side of pairs. The list comes last: a block that hid a request
-        from it would give it another version."""
+        """Apply facts that say all of the user's side of pairs. The contact list comes last, because a block would hide
+        a request from it and give it another version."""
         lists = [fact for fact in facts if isinstance(fact, ContactsKept)]
         told_lists = self.engine.contacts.told_lists
         told_lists.replace(user, None)
@@ -174,7 +174,7 @@ class Copies(Restoring):
         self._last = self._nobody
 
     def _end(self, now_ms: int) -> None:
-        """Make what depends on what was applied."""
+        """Do what depends on the facts that were applied."""
         if self._gone:
             self._end_memberships()
         touched, self._touched = self._touched, {}
@@ -192,7 +192,7 @@ class Copies(Restoring):
             self.engine.channels.end_device(device, self.now_ms)
 
     def _clear(self, user: User, facts: Sequence[Fact]) -> None:
-        """Take from the user what these facts say nothing of, and what they say anew without anybody being told."""
+        """Remove from the user what these facts do not have, and what they set again without telling anybody."""
         engine, now_ms = self.engine, self.now_ms
         devices = {fact.device for fact in facts if isinstance(fact, DeviceSet)}
         joined = {(fact.device, fact.channel) for fact in facts if isinstance(fact, MembershipSet)}
@@ -232,9 +232,9 @@ class Copies(Restoring):
         self.engine.moderation.apply_erasure(self.now_ms, self.user(fact.user), fact)
 
     def decide_pairs(self, name: str, facts: Sequence[Fact] | bytes, now_ms: int, *, says_all: bool) -> None:
-        """The disk of another node knows all of this of the user, and this node decides what is between users: what is
-        new in it of pairs holds from now on, and is told to all nodes (`says_all`: as is what holds of them otherwise,
-        since that node believes what it says). O(what is known of the user)."""
+        """The disk of another node knows this of the user, and this node decides pairs: what is new to it counts from
+        now on, and is told to all nodes. `says_all`: so is what holds otherwise of these pairs, since that node
+        believes its own state. O(what is known of the user)."""
         if isinstance(facts, bytes):
             facts = self.engine.sleep.facts_in(name, facts)
         said = [fact for fact in facts if isinstance(fact, KEPT_PAIRS)]
@@ -250,8 +250,8 @@ class Copies(Restoring):
                 self.apply([fact], now_ms)
 
     def tell_pairs(self, name: str, now_ms: int) -> None:
-        """This node decides what is between users, and others may not know what was decided of this one: all are told
-        what holds. O(what is known of the user)."""
+        """Tell all nodes what holds of the user's pairs: this node decides pairs, and others may have missed it. O(what
+        is known of the user)."""
         user = self._users.get(name)
         if user is None:
             return
@@ -262,8 +262,8 @@ class Copies(Restoring):
         self.engine.contacts.told_lists.tell(user)
 
     def agree_pairs(self, name: str, now_ms: int) -> list[str]:
-        """Whoever told all lists is gone before it has told all: let those of the user and of the user's contacts say
-        the same. Returns the contacts of whom nothing was known here. Who has contacts wakes. O(contacts)."""
+        """A node died before it had sent all lists: make the user's list and those of the user's contacts agree.
+        Returns contacts of whom nothing was known here. A user with contacts wakes. O(contacts)."""
         packed = self._users.dormants.peek(name)
         if packed is not None and tally_of(packed) == NOTHING:
             return []
@@ -274,8 +274,8 @@ class Copies(Restoring):
         return self.engine.contacts.told_lists.agree(now_ms, user)
 
     def end_pairs(self, name: str, version: int, now_ms: int) -> None:
-        """The user was erased when the counter of another node stood at this version: all that the user had decided
-        about others ends, and all contacts at both sides. O(users)."""
+        """The user was erased at this version of another node's counter: end all that the user had decided about
+        others, and all contacts on both sides. O(users)."""
         engine = self.engine
         self._begin(now_ms)
         user = self.user(name)
@@ -293,8 +293,8 @@ class Copies(Restoring):
         self.apply(said, now_ms)
 
     def end_earlier_pairs(self, name: str, version: int, now_ms: int) -> None:
-        """The user was erased at this version, which the own disk did not know: end what it says of the user's
-        contacts. What was decided since stays: the other's list has a version above. O(the user's contacts)."""
+        """The user was erased at this version, and the own disk did not know: end the contacts that it has of the user.
+        Contacts that were made since stay, since the other's list has a higher version. O(the user's contacts)."""
         user = self._users.get(name)
         ended: list[Fact] = []
         for other in user.contacts.contacts if user is not None and user.contacts is not None else ():
@@ -306,8 +306,8 @@ class Copies(Restoring):
     # --- what is known of a user ------------------------------------------------------------------------------
 
     def facts_of(self, name: str, now_ms: int) -> bytes | list[Fact]:
-        """All that is known of the user, and of pairs the user's side, as of somebody who sleeps. Of one who does it is
-        what is kept of them (`dormants.packed`), and they sleep on. O(what is known of the user)."""
+        """All that is known of the user, with the user's side of pairs. For a user who sleeps, it is what is kept of
+        them (`dormants.packed`), and they sleep on. O(what is known of the user)."""
         packed = self._users.dormants.peek(name)
         if packed is not None:
             return packed
@@ -315,8 +315,7 @@ class Copies(Restoring):
         return self.engine.parts.facts_asleep(user, now_ms, 0) if user is not None else []
 
     def newness_of(self, name: str) -> Newness:
-        """When something was last said of the user, and the version of their record. Who sleeps sleeps on. O(1), or
-        O(what is kept)."""
+        """How new the state of the user is. A user who sleeps sleeps on. O(1), or O(what is kept)."""
         packed = self._users.dormants.peek(name)
         if packed is not None:
             return newness_in(self.engine.sleep.facts_in(name, packed))
@@ -324,7 +323,7 @@ class Copies(Restoring):
         return Newness(user.said_ms, user.record.version) if user is not None and user.record.version else NOTHING_KNOWN
 
     def home_facts_of(self, name: str, now_ms: int) -> bytes | list[Fact]:
-        """The same without what is decided between users, which all nodes know from whoever decides it."""
+        """The same without pairs, which all nodes know from the node that decides them."""
         known = self.facts_of(name, now_ms)
         if isinstance(known, bytes):
             if tally_of(known) == NOTHING:

@@ -1,8 +1,7 @@
-"""Why users stop being available, and when they were last there: noted when a device stops counting, read when the
-record is made.
+"""Why users stopped being available, and when they were last seen. It is noted when a device stops counting, and read
+when the record is made at the end of the turn.
 
-In between lies the rest of the turn. Several devices may stop counting in it, and the user may turn out to be available
-all the same.
+Several devices may stop counting in one turn, and the user may be available in the end all the same.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Users who are asleep: of each one the facts that it takes to restore them, encoded, and no object.
+"""Users who are asleep: for each one, the encoded facts that it takes to restore the user, and no object.
 
-Most users that a server knows are offline at any time, and nobody looks at them. So many of them share three strings of
-bytes, a shelf, that one takes little more than what is known of them; a snapshot copies a shelf as it is, and a start
-takes it up without looking into it.
+At any time most users that a server knows are offline, and nobody looks at them. Many of them share one shelf, which is
+three strings of bytes, so that each takes little more memory than what is known of them. A snapshot copies a shelf as
+it is, and a start stores it without looking into it.
 
 The file is long because the bytes of a user, the shelf and the table are one format, which a snapshot has, too.
 """

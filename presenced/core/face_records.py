@@ -1,6 +1,8 @@
-"""The records of the faces that are not whole: made of a user's state when that changes, told only if they differ.
+"""The records that viewers get who do not see all of a user, one for each such face. They are made when the user's
+state changes, and told only if they differ.
 
-There are as many as kinds of faces that somebody watches, three at most for nearly everybody, however many watch.
+There are as many as there are kinds of faces that somebody watches. For nearly all users these are at most three,
+however many watchers there are.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Facts of users who may turn out to be asleep, while a start reads them: the last of each kind, and no `User`.
+"""Facts that a start has read about users who may turn out to be asleep: the last fact of each kind, and no `User`.
 
-In a log most facts are overtaken by later ones, and most users have gone in the end. What is known of a user by
-devices, text and record alone is gathered here. When all is read, or much has been gathered, who is gone is put to
-sleep as they stand, and of the others users are made.
+Most facts in a log are replaced by later ones, and most users are gone at its end. A user of whom only devices, text
+and record are known is gathered here. When all facts are read, or many are gathered, users who are gone are put to
+sleep as they are, and of the others users are made.
 """
 
 from __future__ import annotations

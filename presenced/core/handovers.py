@@ -16,25 +16,24 @@ from presenced.core.part import Start
 from presenced.core.records import Fact
 
 SLICE_USERS: Final = 500
-"""Users to be taken over in one turn: about 3 ms, if half of them are live."""
+"""How many users are taken over in one turn: about 3 ms, if half of them are live."""
 
 
 class Handovers:
-    """Takes users over from other nodes, and hands them over. Whoever calls runs a turn afterwards."""
+    """Takes users over from other nodes, and hands them over. The caller runs a turn afterwards."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._users = engine.users
 
     def adopt(self, name: str, now_ms: int, *, heard_ms: int | None, grace_ms: int, spread_ms: int = 0) -> None:
-        """This node decides about the user from now on, as after a restart: what ends by itself is waited for here, and
-        live devices are in grace. Idempotent.
+        """Decide about the user from now on, as after a restart: the user's timers start here, and live devices are in
+        grace. Idempotent.
 
-        With `heard_ms` their home is gone, and was heard then for the last time. Devices that were live count as heard
-        until then, and are in grace for `grace_ms` from now, or that of their kind if it is longer, and up to
-        `spread_ms` more, spread over the users by their names. With None the home has let go of the user in order
-        (`release`), and devices stay in the grace that they were in. Who sleeps sleeps on. O(what is known of the
-        user).
+        With `heard_ms` the user's home is gone, and was last heard then. Live devices count as heard until then. Their
+        grace ends `grace_ms` from now, or after that of their kind if it is longer, and up to `spread_ms` later, by the
+        name of the user. With None the home has released the user in order, and devices stay in the grace that they
+        were in. A user who sleeps sleeps on. O(what is known of the user).
         """
         engine = self._engine
         if heard_ms is not None:
@@ -61,9 +60,9 @@ class Handovers:
         engine.publisher.take_up(user)
 
     def release(self, user: User, now_ms: int) -> list[Fact]:
-        """Another node decides about the user from now on. Returns what that node takes up by `replace`, and then
-        `adopt`; what was changed in this turn is among the facts of this node before it. A link that still holds a
-        device of the user here is lost to it, so that its client comes back. O(what is known of the user)."""
+        """Let another node decide about the user from now on. Returns the facts that it applies by `Copies.replace`,
+        before it calls `adopt`. Changes of this turn are among this node's own facts before that. A link that still
+        holds a device of the user here loses it, so that its client comes back. O(what is known of the user)."""
         engine = self._engine
         engine.ledger.reach(now_ms)
         for device in user.devices.values():
@@ -87,5 +86,5 @@ class Handovers:
 
 
 def _share(name: str, spread_ms: int) -> int:
-    """The user's share of what is spread over all: the same for all devices of one, who go offline in one step."""
+    """The user's share of a spread: the same for all devices of one user, who goes offline in one step."""
     return spread_ms * (crc32(name.encode()) & 0xFFFF) // 0x10000

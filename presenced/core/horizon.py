@@ -1,12 +1,13 @@
-"""How far a node of a cluster knows what all nodes decide, as one version: positions are of this scale (protocol.md,
-section 28.3). Pure.
+"""How far a node of a cluster knows all decisions of all nodes, as one version; positions count on this scale
+(protocol.md, section 28.3). Pure.
 
-Each node says with what it appends to the log below which version nothing of its own is to come any more. Below the
-least of these all is known: that is the horizon. It follows from the log alone, so that it is the same for all who have
-read as far, and a position that one node gave means the same at every other.
+With each batch that a node appends to the log, it says below which version it will append nothing any more. Below the
+lowest of these versions everything is known: that is the horizon. It follows from the log alone, so that it is the same
+on all nodes that have read as far, and a position that one node gave out means the same on every other.
 
-What comes below the horizon all the same, as of a user of whom the log had lost something, is late: it counts as of the
-horizon at which it came. Where it is not known what was late, positions from before are not good any more.
+Something may arrive below the horizon all the same, as a user of whom the log had lost something. It is late, and
+counts as of the horizon at which it arrived. Where it is not known what was late, earlier positions are no longer
+valid.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The ledger: the version counter that numbers the changes of records, and the facts that the log is still to be given.
+"""The version counter, which numbers changes of records, and the facts that are still to be given to the log.
 
-The two belong together: a version that watchers were told must never be given a second time, and the facts of a turn
-are what makes a restart know how far it had come.
+The two belong together: a version that watchers were told must never be given again, and the facts of a turn tell a
+restart how far the counter had come.
 
-The counter runs with the clock and does not count changes: whoever is told it twice would otherwise know how often
-users changed whom they may not see (protocol.md, 6.4).
+The counter follows the clock and does not count changes. Otherwise, whoever is told it twice would know how often users
+changed whom they may not see (protocol.md, 6.4).
 """
 
 from __future__ import annotations

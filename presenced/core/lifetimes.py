@@ -1,7 +1,7 @@
-"""Until when a device is live, and when it is to be looked at next. Pure (protocol.md, 7.1 and 23.7).
+"""Computes until when a device is live, and when it has to be looked at next. Pure (protocol.md, 7.1 and 23.7).
 
-The life of a device is earned by heartbeats, or promised for a time (`Device.lease_ms`). What was promised holds
-whatever becomes of the link, and ends when it was said to end.
+A device stays live by heartbeats, or because it was promised for a time (`Device.lease_ms`). A promise holds whatever
+becomes of the link, and ends at the promised time.
 """
 
 from __future__ import annotations

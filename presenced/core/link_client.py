@@ -1,4 +1,4 @@
-"""By what the client of a lost link is known again. Data only."""
+"""The marks by which the client of a lost link is known again. Data only."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ class Newness(NamedTuple):
     """How new a state of a user is. Of two states the one with the greater value is newer."""
 
     said_ms: int
-    """Wall time at which something was last said of the user, by whomever."""
+    """Wall time at which somebody last said something of the user."""
     version: int
-    """Of the record, which time alone may have made since; 0 = there is none."""
+    """The version of the record, which time alone may have made since then; 0 = there is none."""
 
 
 NOTHING_KNOWN: Final = Newness(0, 0)

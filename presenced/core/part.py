@@ -1,8 +1,8 @@
-"""What the engine asks of every part of the presence state, and the loops that ask it.
+"""What the engine asks of each part of the presence state, and the loops that ask it.
 
-A part owns one kind of state per user or per session. To add a kind is to write one `Part` and to name it once in
-`Engine`: from then on it is saved, restored, brought up to date by a clock that was set, ticked, and asked whether it
-keeps a user known. Everything of a `Part` has a default, so that a part says only what it has an answer to.
+A part owns one kind of state per user or per session. To add a kind, write one `Part` and name it once in `Engine`.
+From then on the kind is saved, restored and ticked, follows a clock that was set, and keeps its users known. Each
+method of `Part` has a default, so that a part defines only the methods that it needs.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ class Start(NamedTuple):
 
 
 class Restoring(Protocol):
-    """What a part may ask while facts are read. Times are those of the start, not of the facts."""
+    """What a part may ask while facts are read. Times are as of the start, not of the facts."""
 
     now_ms: int
     offset_ms: int
     run: int
-    """The run of the server in which what is read may go on (`records.UsersAsleep`); 0 = it is of earlier ones."""
+    """The run of the server that the facts may belong to (`records.UsersAsleep`); 0 = an earlier one."""
     order: Sequence[User]
-    """All users of whom anything was read."""
+    """All users about whom a fact was read."""
 
     def user(self, name: str) -> User:
-        """The user of this name, made if need be. O(1)."""
+        """The user of this name, made if there is none. O(1)."""
 
     def known_user(self, name: str) -> User | None:
-        """The user of this name, if anything was read of them. O(1)."""
+        """The user of this name, if a fact about them was read. O(1)."""
 
     def shared(self, text: str) -> str:
-        """The same text as one object for all users: ids, labels and emoji are few, and each fact has new copies."""
+        """The same text as one object for all users. Ids, labels and emoji are few, and each fact brings new copies."""
 
     def shared_number(self, number: int) -> int:
         """The same for numbers."""
@@ -74,56 +74,55 @@ class Deadline(Protocol):
 
 
 TakeUp = Callable[[Restoring, Any], object]
-"""Takes up one fact of the kind that it stands for."""
+"""Applies one fact of its kind."""
 
 
 class Part:
-    """One kind of state, with every rule about it. The defaults here are those of a part that has nothing to say."""
+    """One kind of state, with all rules about it. A default stands for a part that has nothing to do."""
 
     # --- users ------------------------------------------------------------------------------------------------
 
     def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
-        """What of the user is to be saved in a snapshot. O(that)."""
+        """The facts about the user that a snapshot has to have. O(these)."""
         return ()
 
     def facts_asleep(self, user: User, now_ms: int, run: int) -> Iterable[Fact]:
-        """What of the user is to be kept while they sleep in this run (`records.UsersAsleep`), others may change
-        nothing of. O(that)."""
+        """The facts that are kept of a user who sleeps in this run (`records.UsersAsleep`), none of which others may
+        change. O(these)."""
         return self.facts_of(user, now_ms)
 
     def general_facts(self, now_ms: int) -> Iterable[Fact]:
-        """What belongs to no user and is to be saved in a snapshot. It is taken one by one while the server goes on:
-        what belongs to the same moment must be made at once."""
+        """The facts of a snapshot that are about no user. They are taken one by one while the server goes on: facts
+        that belong to one moment must be made at once."""
         return ()
 
     def restorers(self) -> Mapping[type, TakeUp]:
-        """For each kind of its facts: what takes one up. Facts come in the order in which they were logged, and one
-        may come again."""
+        """What applies each kind of this part's facts at a start. Facts come in the order in which they were logged,
+        and a fact may come again."""
         return {}
 
     def appliers(self) -> Mapping[type, TakeUp]:
-        """The same for facts that another node has decided while this one runs (`copies`), for those kinds of which
-        somebody is told. The others are taken up as by `restorers`. No fact comes of it, and no event."""
+        """What applies facts that another node has decided, while this node runs (`copies`): for those kinds of facts
+        of which somebody is told. `restorers` apply the others. No fact and no event comes of it."""
         return {}
 
     def resume(self, users: Sequence[User], start: Start) -> None:
-        """All facts are read: make of them a state that goes on. Nobody is told anything. O(users)."""
+        """All facts are read: make a state of them that goes on. Nobody is told anything. O(users)."""
 
     def keeps(self, user: User) -> bool:
-        """Whether something is known of the user here, so that the user must not be forgotten. O(1)."""
+        """Whether this part knows something of the user, so that the user must not be forgotten. O(1)."""
         return False
 
     def erase(self, user: User, now_ms: int) -> None:
-        """Forget all that is known of the user here, also beside the `User`, as if nothing had ever been said. The
-        user's links and live devices have ended before. No fact is needed: one for all parts stands for it in the log,
-        and this is called again when that is read, before `resume`. What changes for other users is logged as usual.
-        O(what is known)."""
+        """Forget all that this part knows of the user, also outside of the `User`. The user's links and live devices
+        have ended before. No fact is needed: the log has one for all parts, and this is called again when it is read,
+        before `resume`. What changes for other users is logged as usual. O(what is known)."""
 
     def end_device(self, device: Device, now_ms: int) -> None:
-        """The device is gone: let go of what depended on it. O(that)."""
+        """The device is gone: drop what depended on it. O(that)."""
 
     def clock_jumped(self, user: User, jump: Jump, now_ms: int) -> None:
-        """The wall clock was set: bring the user's moments and ends that are wall times up to date. O(these)."""
+        """The wall clock was set: adjust the user's times and ends that are wall times. O(these)."""
 
     # --- sessions ---------------------------------------------------------------------------------------------
 
@@ -131,46 +130,46 @@ class Part:
         """The session has ended. Its device is still known. Idempotent. O(1): more belongs in `let_go`."""
 
     def let_go(self, session: Session, lost_ms: int, most: int) -> int:
-        """Let go of up to `most` things that a session held, which was lost at `lost_ms`; returns of how many. It is
-        called again in later turns until that is fewer. O(`most`)."""
+        """Let go of up to `most` things that a session held, which was lost at `lost_ms`. Returns how many. It is
+        called again in later turns until it returns fewer than `most`. O(`most`)."""
         return 0
 
     def resume_session(self, session: Session) -> None:
-        """The session's link reads again: queue what it missed, but for records. O(that)."""
+        """The session's link reads again: queue what it has missed, except records. O(that)."""
 
     def rights_changed(self, session: Session, now_ms: int) -> None:
-        """The session has a token with other rights: bring up to date what depends on them. O(that)."""
+        """The session has a token with other rights: adjust what depends on them. O(that)."""
 
     # --- time -------------------------------------------------------------------------------------------------
 
     deadline_source: Deadline | None = None
-    """What knows when `tick` wants to be called next, if that is not the part itself. It is asked twice a turn, and a
-    part that only passed the question on would double what it costs."""
+    """What knows when `tick` has to be called next, if that is not the part itself. It is asked twice a turn, so a part
+    that only passed the question on would double the cost."""
 
     @property
     def next_ms(self) -> int | None:
-        """When `tick` wants to be called next: 0 = at once, None = not until something happens."""
+        """When `tick` has to be called next: 0 = at once, None = not until something happens."""
         return None if self.deadline_source is None else self.deadline_source.next_ms
 
     def tick(self, now_ms: int) -> None:
-        """Do what time alone brings about, as much as a turn may take; `next_ms` tells of more."""
+        """Do what has become due, as much as a turn may take. `next_ms` says whether there is more."""
 
     def settle(self, now_ms: int) -> None:
-        """The turn ends and all records are made: queue what is to be told beside them."""
+        """The turn ends, and all records are made: queue what is told besides records."""
 
     def check(self, users: Iterable[User]) -> None:
         """Raise `AssertionError` if the part's own state is wrong. For tests and `--check`. O(users)."""
 
 
 class Parts:
-    """All parts in one order, which holds for every loop. `Engine` says which and why."""
+    """All parts in one order, which every loop keeps. `Engine` gives the order and the reasons."""
 
     def __init__(self) -> None:
         self.all: list[Part] = []
         self._keeping: list[Part] = []
         self._ticking: list[Part] = []
         self.deadlines: list[Deadline] = []
-        """Whatever may want a turn, the parts that tick and others."""
+        """Whatever may need a turn: the parts that tick, and others."""
         self._settling: list[Part] = []
         self._saved: list[Part] = []
         self._generally_saved: list[Part] = []
@@ -178,9 +177,9 @@ class Parts:
         self._erasing: list[Part] = []
 
     def add(self, *parts: Part) -> None:
-        """Ask these, too, behind those that there are."""
+        """Add these parts behind the others."""
         self.all += parts
-        # Asked in every turn or of every user: only those that have an answer.
+        # These loops run in every turn or for every user, so they have only the parts that define the method.
         self._keeping += _with(parts, "keeps")
         self._ticking += _with(parts, "tick")
         self.deadlines += [
@@ -193,45 +192,45 @@ class Parts:
         self._erasing += _with(parts, "erase")
 
     def add_deadline(self, deadline: Deadline) -> None:
-        """Also what no part ticks for may want a turn."""
+        """Add something that may need a turn although no part ticks for it."""
         self.deadlines.append(deadline)
 
     def keep(self, user: User) -> bool:
-        """Whether anything is known of the user: the one place that says so. O(parts)."""
+        """Whether any part knows something of the user. Nothing else decides that. O(parts)."""
         for part in self._keeping:
             if part.keeps(user):
                 return True
         return False
 
     def facts_of(self, user: User, now_ms: int) -> list[Fact]:
-        """What it takes to restore a settled user; nothing for one who is only watched. O(what is known)."""
+        """The facts that restore a settled user; none for a user who is only watched. O(what is known)."""
         return [fact for part in self._saved for fact in part.facts_of(user, now_ms)]
 
     def facts_asleep(self, user: User, now_ms: int, run: int) -> list[Fact]:
-        """What it takes to make the user again, whoever else sleeps. O(what is known)."""
+        """The facts that make the user again, whoever else sleeps meanwhile. O(what is known)."""
         return [fact for part in self._saved for fact in part.facts_asleep(user, now_ms, run)]
 
     def general_facts(self, now_ms: int) -> Iterator[Fact]:
-        """What of the state belongs to no user, one by one."""
+        """The facts that are about no user, one by one."""
         for part in self._generally_saved:
             yield from part.general_facts(now_ms)
 
     def restorers(self) -> dict[type, TakeUp]:
-        """What takes up each kind of fact."""
+        """What applies each kind of fact at a start."""
         return {kind: restorer for part in self.all for kind, restorer in part.restorers().items()}
 
     def appliers(self) -> dict[type, TakeUp]:
-        """What takes up each kind of fact of another node."""
+        """What applies each kind of fact of another node."""
         applied = {kind: applier for part in self.all for kind, applier in part.appliers().items()}
         return self.restorers() | applied
 
     def tick(self, now_ms: int) -> None:
-        """Let each part do what time brings about."""
+        """Let each part do what has become due."""
         for part in self._ticking:
             part.tick(now_ms)
 
     def clock_jumped(self, user: User, jump: Jump, now_ms: int) -> None:
-        """The wall clock was set: bring what is known of the user up to date."""
+        """The wall clock was set: adjust what is known of the user."""
         for part in self._clocked:
             part.clock_jumped(user, jump, now_ms)
 
@@ -241,7 +240,7 @@ class Parts:
             part.erase(user, now_ms)
 
     def settle(self, now_ms: int) -> None:
-        """Let each part queue what is to be told at the end of a turn."""
+        """Let each part queue what is told at the end of a turn."""
         for part in self._settling:
             part.settle(now_ms)
 
@@ -268,5 +267,5 @@ class Parts:
 
 
 def _with(parts: Iterable[Part], name: str) -> list[Part]:
-    """Those that do not leave this to the default."""
+    """The parts that define this method themselves."""
     return [part for part in parts if getattr(type(part), name) is not getattr(Part, name)]

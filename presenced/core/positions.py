@@ -1,11 +1,11 @@
 """Which versions a position may have, and how versions go on after a kill. Pure (protocol.md, section 22.4).
 
-A position is a version that a client was told together with the promise that it has been told every change below it.
-After a kill all records get versions that were never told (section 6.4). They keep their order and their distances, so
-that a position from before is carried over as the versions are, and means the same.
+A position is a version. A client that has it was told every change below it. After a kill, all records get versions
+that no client was told (section 6.4). They keep their order and their distances, so that an earlier position is carried
+over in the same way, and means the same.
 
-A kill loses the end of what was told. The log says for each life of the server how far positions reach of which all is
-saved (`Life.durable`): a position above that may stand for changes that nobody knows of any more.
+A kill loses the last part of what was told. The log has, for each life of the server, the position up to which
+everything is saved (`Life.durable`). A position above that may stand for changes that are lost.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Which of a user's claims counts: the order of sources, what the person set last, and what that covers. Pure.
+"""Which of a user's claims counts: by the order of sources, and what the person set last. Pure.
 
-A user's claims are a tuple, the newest last. One of each name, but for `manual`: a manual status with an end covers the
-one that it was said over, if that holds longer, so that "dnd for 30 minutes" said over "away" ends in "away".
+The claims of a user are a tuple, the newest last, with one claim of each name. `manual` is an exception: a manual
+status with an end covers the one before it, if that one holds longer. So "dnd for 30 minutes" said over "away" ends in
+"away".
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Turns a changed user into a new record with its version, of which the watchers are told (`record_pushes`).
+"""Makes the record of each changed user, with its version. Watchers are told of it by `record_pushes`.
 
-Code that changes a user calls `mark_dirty`. `refresh` makes the record again. If it differs, it gets a higher version,
-a fact for the log, and a push. A record is made once per turn and user,
-however often the user was marked. A question about a user who is marked is answered at the end of the turn
-(`requests.handle`), so that an answer is never older than the requests before it.
+Code that changes a user calls `mark_dirty`. `refresh` makes the record anew. If it differs, it gets a higher version, a
+fact for the log, and a push. A record is made once per turn and user, however often the user was marked. A question
+about a marked user is answered at the end of the turn (`requests.handle`), so that an answer is never older than the
+requests before it.
 
 The file is long because a record is made, saved, restored and erased by the one part that owns it.
 """
@@ -42,24 +42,24 @@ class Change(NamedTuple):
 
 
 class Publisher(Part):
-    """Owns the records that are seen."""
+    """Owns the records that others see."""
 
     def __init__(self, policy: Policy, ledger: Ledger, clock: Clock, pushes: RecordPushes) -> None:
         self.online = OnlineIndex()
         self.changes: list[Change] = []
-        """How the records of users in channels have changed, for those who follow changes."""
+        """Changes of records of users in channels, for parts that follow changes."""
         self.own_dirty: list[User] = []
-        """Refreshed users who have a link that wants their own state."""
+        """Users whose record was made anew and who have a link that wants their own state."""
         self._awaited: list[User] = []
-        """Refreshed users whom somebody awaits."""
+        """Users whose record was made anew and whom somebody awaits."""
         self.blank: list[User] = []
-        """Refreshed users of whom there may be nothing to remember."""
+        """Users whose record was made anew and of whom perhaps nothing has to be kept."""
         self.shows_other_times = False
-        """A record that was restored shows another time than it showed before: the clock was ahead then."""
+        """A restored record shows another time than before the restart, since the clock was ahead then."""
         self._is_shared = False
         """Other nodes show the same records."""
         self.changed = 0
-        """Records that were made anew and differed, counted for the operator."""
+        """How many records were made anew and differed, for the operator."""
         self._policy = policy
         self._ledger = ledger
         self._clock = clock
@@ -73,20 +73,20 @@ class Publisher(Part):
         self._followers: list[Callable[[Change, int], None]] = []
         self._record: Callable[..., object] | None = None
         self._farewells: list[tuple[Record, Record]] = []
-        """Records of users who were erased, and what is shown of them now: to be recorded at the end of the turn."""
+        """Records of erased users before and after, to be recorded as events at the end of the turn."""
         self._seen: dict[User, bool] = {}
-        """Dirty users who were reported to have been seen."""
+        """Marked users who were reported as seen."""
         self._outdated: dict[User, bool] = {}
-        """Dirty users whose record shows other times since the clock was set."""
+        """Marked users whose record shows other times because the clock was set."""
 
     def tell_departed(self, departed: Callable[[User, int], object]) -> None:
-        """Call this with each user who goes offline, and when."""
+        """Call `departed` with each user who goes offline, and the time."""
         self._departed = departed
 
     # --- what makes a record out of date ----------------------------------------------------------------------
 
     def mark_dirty(self, user: User) -> None:
-        """Something of the user has changed: make the record anew before anybody is told of it. O(1)."""
+        """Something of the user has changed: make the record anew before the turn ends. O(1)."""
         if not user.dirty:
             user.dirty = True
             self._dirty.append(user)
@@ -96,12 +96,12 @@ class Publisher(Part):
             self.said.note_dirty(user, is_again=True)
 
     def uncount(self, device: Device, reason: str) -> None:
-        """A device that made its user available does not any longer, for a reason as in an event of `offline`."""
+        """A device no longer makes its user available, for this reason (as in an event of `offline`). O(1)."""
         self.departures.note(device, reason)
         self.mark_dirty(device.user)
 
     def see(self, user: User, now_ms: int) -> None:
-        """The user was seen just now: their last-seen time says so while they are offline, now or later."""
+        """The user was seen just now: it is the last-seen time that shows while they are offline. O(1)."""
         wall_ms = self._clock.wall_ms(now_ms)
         if wall_ms > self._clock.shown_ms(user.seen_ms, wall_ms):
             user.seen_ms = wall_ms
@@ -117,17 +117,17 @@ class Publisher(Part):
             self.mark_outdated(user)
 
     def mark_outdated(self, user: User) -> None:
-        """Make the record anew, with a version of its own, though nobody has said anything of the user. O(1)."""
+        """Make the record anew, with a new version, although nobody has said anything of the user. O(1)."""
         self._outdated[user] = True
         self.said.let_pass(self.mark_dirty, user)
 
     @property
     def has_dirty(self) -> bool:
-        """Whether there is a record to be made anew. O(1)."""
+        """Whether the record of some user is to be made anew. O(1)."""
         return bool(self._dirty)
 
     def any_dirty(self, members: dict[str, User]) -> bool:
-        """Whether the record of any of these is to be made anew. O(these or dirty ones, whichever are fewer)."""
+        """Whether the record of one of these users is to be made anew. O(these or marked ones, whichever are fewer)."""
         if len(members) < len(self._dirty):
             return any(user.dirty for user in members.values())
         return any(members.get(user.name) is user for user in self._dirty)
@@ -135,7 +135,7 @@ class Publisher(Part):
     # --- records ----------------------------------------------------------------------------------------------
 
     def refresh_all(self, now_ms: int) -> None:
-        """Refresh every dirty user. O(dirty)."""
+        """Make the records of all marked users anew. O(marked users)."""
         if self.said.are_told:
             self.said.begin_refresh()
         if self._farewells:
@@ -147,7 +147,8 @@ class Publisher(Part):
                     self.refresh(user, now_ms)
 
     def refresh(self, user: User, now_ms: int) -> None:
-        """Make the record from the state; if it differs, it gets a higher version and is pushed. So with its faces."""
+        """Make the records of the user and of the user's faces anew. A record that differs gets a higher version, and
+        is pushed. O(devices and faces)."""
         if not user.dirty:
             return
         user.dirty = False
@@ -208,7 +209,7 @@ class Publisher(Part):
             self.said.note_said(user, wall_ms)
         if self._record is not None:
             self._record(old, user.record, reason if status == "offline" else "", wall_ms)
-        # Right behind what was recorded of it: the log must not end between the two.
+        # It stands right behind the fact of the event, so that the log does not end between the two.
         self._ledger.add(self._fact(user))
         if user.channels is not None:
             self.changes.append(Change(user, old, user.record))
@@ -217,8 +218,8 @@ class Publisher(Part):
         self._pushes.push(user, now_ms)
 
     def _note_status(self, user: User, status: Status, reason: str, now_ms: int, contact_ms: int | None) -> None:
-        """The user shows another status from now on: keep account of who is online, and of when they were last
-        seen. `contact_ms` as in `last_contact_ms`."""
+        """The user shows another status from now on: update who is online, and when the user was last seen.
+        `contact_ms` as in `last_contact_ms`."""
         before, wall_ms = user.record, now_ms + self._clock.offset_ms
         self.online.move(user.name, before.status, status)
         user.since_ms = wall_ms
@@ -237,11 +238,11 @@ class Publisher(Part):
         user.seen_ms = max(self._clock.shown_ms(user.seen_ms, wall_ms), contact_wall_ms)
 
     def record_of(self, user: User) -> Record:
-        """The record as a value to be sent in a reply: pre-encoded, so that many replies share the work."""
+        """The record as a value for a reply. It is encoded already, so that many replies share the work."""
         return msgspec.Raw(user.encoded or user.encoded_record())  # type: ignore[return-value]
 
     def records_of(self, users: Sequence[User]) -> list[Record]:
-        """As `record_of`, of several, as one value: nothing is made for each. O(users)."""
+        """The records of several users as one value for a reply; no object is made for each of them. O(users)."""
         encoded = [user.encoded or user.encoded_record() for user in users]
         return cast(list[Record], encoded_list(encoded))
 
@@ -256,8 +257,8 @@ class Publisher(Part):
         return RecordSet(user.name, record.status, since_ms, seen_ms, record.device, record.version, after_ms)
 
     def erase(self, user: User, now_ms: int) -> None:
-        """The record, and whatever was noted for it. Watchers are told that nothing is known of the user, at once: that
-        is no change that could be spaced. Followers are told that the user went offline, and no text. O(watchers)."""
+        """Forget the record, and what was noted for it. Watchers are told at once that nothing is known of the user,
+        whatever the spacing. Followers are told that the user went offline, without a text. O(watchers)."""
         old = user.record
         self.departures.take(user)
         self._seen.pop(user, None)
@@ -274,7 +275,7 @@ class Publisher(Part):
         if old.status != "offline" and user.name in self.online:
             self.online.move(user.name, old.status, "offline")
             if self._record is not None and not user.is_copy:
-                # Later: what was recorded before is emptied, and this is not.
+                # Recorded at the end of the turn: the erasure empties the events that were recorded before.
                 bare = Record(user.name, old.status, "", "", 0, 0, "", old.version)
                 self._farewells.append((bare, user.record))
         if old.version:
@@ -285,7 +286,7 @@ class Publisher(Part):
     # --- the disk ---------------------------------------------------------------------------------------------
 
     def keeps(self, user: User) -> bool:
-        """Whether the user was ever seen, or is about to be."""
+        """Whether there is a record of the user, or is about to be."""
         return bool(user.record.version) or user.dirty
 
     def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
@@ -319,25 +320,25 @@ class Publisher(Part):
         )
 
     def share(self) -> None:
-        """Other nodes show the same records from now on, with the times that they have there. O(1)."""
+        """Other nodes show the same records from now on, with the times of their own clocks. O(1)."""
         self._is_shared = True
         self.said.tell()
 
     def carry_versions(self, users: Sequence[User], life: Life) -> None:
-        """A kill has ended this life: give its records versions of the next one. O(users)."""
+        """A kill has ended this life: give its records the versions that they have in the next one. O(users)."""
         for user in users:
             if 0 < user.record.version <= life.above:
                 user.record = msgspec.structs.replace(user.record, version=carried(user.record.version, life))
 
     def resume(self, users: Sequence[User], start: Start) -> None:
-        """Take up the records as they were shown, and mark those that are no longer right: a fact was lost with the
-        tail, or the rules changed with the program."""
+        """Take the restored records as they were shown, and mark those that are no longer right: because facts were
+        lost, or because the program's rules have changed. O(users)."""
         self.online.fill(users)
         for user in users:
             self.take_up(user)
 
     def take_up(self, user: User) -> None:
-        """All is read that is known of the user: the same for one. O(devices and claims)."""
+        """The same for one user of whom all facts were read. O(devices and claims)."""
         user.primary = user.devices.get(user.record.device)
         if not user.is_copy and self._differs(user):
             self.said.let_pass(self.mark_dirty, user)
@@ -345,7 +346,7 @@ class Publisher(Part):
             self.blank.append(user)
 
     def set_version(self, user: User, version: int) -> None:
-        """While facts are read: the record has this version, whatever its fact says. O(1)."""
+        """While facts are read: give the record this version, whatever its fact says. O(1)."""
         if user.record.version != version:
             user.record = msgspec.structs.replace(user.record, version=version)
 
@@ -363,7 +364,7 @@ class Publisher(Part):
     # --- users of other nodes (`copies`) ----------------------------------------------------------------------
 
     def show(self, user: User, record: Record, now_ms: int) -> None:
-        """The record of a copy is this, as its home has made it. O(1), and what a change costs to tell."""
+        """Show this record of a copy, as its home has made it. O(1), and what a change costs to tell."""
         old, status = user.record, record.status
         user.record, user.encoded, user.digest = record, None, UNMADE
         if status != old.status:
@@ -377,23 +378,23 @@ class Publisher(Part):
         self._pushes.push(user, now_ms)
 
     def forget_version(self, user: User) -> None:
-        """Nobody was told the record of this copy: the next that its home says may have any version. O(1)."""
+        """Nobody was told the record of this copy: the home's next one may have any version. O(1)."""
         user.record, user.encoded = msgspec.structs.replace(user.record, version=0), None
         user.digest = UNMADE
 
     def note(self, user: User, fact: RecordSet, since_ms: int, primary: Device | None) -> None:
-        """What its home has noted of a copy beside its record. O(1)."""
+        """Keep what the home of a copy has noted besides its record. O(1)."""
         user.since_ms, user.seen_ms, user.primary = since_ms, fact.last_seen_ms, primary
         self.said.take(user, since_ms, fact.said_after_ms)
 
     def note_said(self, user: User) -> RecordSet | None:
-        """Something has become of the user in this turn, and the record does not show it. Returns what the log is to
-        say of that: the record again, with the same version; None = nobody has said it, or there is no record. O(1)."""
+        """Something was said of the user in this turn that the record does not show. Returns the record once more, with
+        the same version, for the log; None = nobody has said anything, or there is no record. O(1)."""
         is_said = bool(user.record.version) and self.said.note_said(user, self._clock.wall_ms(self._ledger.now_ms))
         return self._fact(user) if is_said else None
 
     def refresh_copy(self, user: User, now_ms: int) -> None:
-        """Facts about a copy were taken up: make anew what depends on them beside the record. O(faces)."""
+        """Facts about a copy were applied: make anew what depends on them besides the record. O(faces)."""
         if user.own is not None:
             self.own_dirty.append(user)
         if user.faces is not None:
@@ -404,15 +405,17 @@ class Publisher(Part):
     # --- who is told of what is made -----------------------------------------------------------------------------
 
     def follow(self, follower: Callable[[Change, int], None]) -> None:
-        """Hand on each change of a record that is kept to this, too, in order."""
+        """Call `follower` with each change that is kept in `changes`, in order."""
         self._followers.append(follower)
 
     def tell_crossings(self, crossed: Callable[[int, User], object]) -> None:
-        """Call this for each user who comes online or goes offline, before that is pushed: it decides who sees them."""
+        """Call `crossed` with each user who comes online or goes offline, before that is pushed: it decides who sees
+        the user."""
         self._crossed = crossed
 
     def record_by(self, record: Callable[..., object] | None) -> None:
-        """Tell this of each change of a record as it is made, as `EventRecords.record` takes it; None = nobody."""
+        """Call `record` with each change of a record as it is made (`EventRecords.record`); None = nothing is
+        called."""
         self._record = record
 
     def _record_farewells(self, now_ms: int) -> None:
@@ -424,8 +427,8 @@ class Publisher(Part):
     # --- what others take --------------------------------------------------------------------------------------
 
     def tell_changes(self, now_ms: int) -> None:
-        """Hand on the changes of records to those who follow them. At the end of a turn, and before a membership of a
-        channel changes: it counts its members by the records that it was last told of. O(changes)."""
+        """Hand the kept changes to those who follow them: at the end of a turn, and before the members of a channel
+        change, since it counts them by the records that it was last told of. O(changes)."""
         if self.changes:
             changes, self.changes = self.changes, []
             for change in changes:
@@ -433,16 +436,16 @@ class Publisher(Part):
                     follower(change, now_ms)
 
     def take_own_dirty(self) -> list[User]:
-        """The users since the last call whose own state may have changed."""
+        """Remove and return the users whose own state may have changed."""
         dirty, self.own_dirty = self.own_dirty, []
         return dirty
 
     def take_awaited(self) -> list[User]:
-        """The users since the last call whom somebody awaits and of whom something may have changed."""
+        """Remove and return the users whom somebody awaits and who may have changed."""
         awaited, self._awaited = self._awaited, []
         return awaited
 
     def take_blank(self) -> list[User]:
-        """The users since the last call of whom there may be nothing to remember."""
+        """Remove and return the users of whom perhaps nothing has to be kept."""
         blank, self.blank = self.blank, []
         return blank

@@ -1,5 +1,4 @@
-"""When the watchers of a user are told of a record that has changed: at once, or when the user's spacing is over
-(`spacing`)."""
+"""When the watchers of a user are told of a changed record: at once, or when the user's spacing is over (`spacing`)."""
 
 from __future__ import annotations
 
@@ -11,7 +10,8 @@ from presenced.core.spacing import Spacing
 
 
 class RecordPushes(Part):
-    """Owns who waits to be told of. What is told is what holds at that moment (`outboxes`)."""
+    """Owns which users' changes still wait to be told. A push always has the record of the moment at which it is sent
+    (`outboxes`)."""
 
     def __init__(self, policy: Policy, outboxes: Outboxes) -> None:
         self.spacing = Spacing(policy)
@@ -19,12 +19,12 @@ class RecordPushes(Part):
         self._policy = policy
         self._outboxes = outboxes
         self._released: list[User] = []
-        """Users whose spacing is over, and of whom there may be more to tell than their record."""
+        """Users whose spacing is over. Besides the record there may be more to tell of them."""
 
     # --- what has changed -------------------------------------------------------------------------------------
 
     def push(self, user: User, now_ms: int) -> None:
-        """The user's record is another now. O(1), and what it costs to tell."""
+        """The user's record has changed. O(1), and what it costs to tell."""
         if not (user.watchers or self._outboxes.tells_of(user)):
             return
         if not self._policy.change_spacing_ms:
@@ -33,32 +33,32 @@ class RecordPushes(Part):
             self._tell(user)
 
     def push_face(self, face: Face, now_ms: int) -> None:
-        """The same of what some see of the user."""
+        """The record of a face of a user has changed. O(1), and what it costs to tell."""
         if face.watchers and self.spacing.admit(face, now_ms):
             self._tell(face)
 
     def push_erased(self, user: User) -> None:
-        """Nothing is known of the user any more: no change that could be spaced. O(watchers)."""
+        """The user was erased, which is told at once, whatever the spacing. O(watchers)."""
         if user.watchers or self._outboxes.tells_of(user):
             self._outboxes.fan_out(user)
 
     def push_erased_face(self, face: Face) -> None:
-        """The same of what some saw of the user."""
+        """The same for those who saw a face of the user. O(watchers)."""
         self._outboxes.fan_out_face(face)
 
     # --- time -------------------------------------------------------------------------------------------------
 
     def tick(self, now_ms: int) -> None:
-        """Tell of those whose spacing is over. O(those that come out)."""
+        """Tell of the users whose spacing is over. O(these)."""
         self._release(self.spacing.take_due(now_ms))
 
     def respace(self, now_ms: int) -> None:
-        """The policy's spacing has changed: who waited under the old one is told of now. O(these)."""
+        """The policy's spacing has changed: tell of all users who waited under the old one. O(these)."""
         self._release(self.spacing.respace(now_ms))
 
     def _release(self, told: list[User | Face]) -> None:
         for one in told:
-            # Also if the record is again as it was pushed last: a reply may have shown a watcher what was in between.
+            # Also if the record is as it was pushed last: a reply may have shown a watcher another one in between.
             if one.watchers or (isinstance(one, User) and self._outboxes.tells_of(one)):
                 self._tell(one)
             if isinstance(one, User):
@@ -84,6 +84,6 @@ class RecordPushes(Part):
         return released
 
     def untold(self) -> list[User | Face]:
-        """The users, and faces of users, of whose last change some watchers are told later. O(these)."""
+        """The users, and faces of users, whose last change some watchers have not been told yet. O(these)."""
         wide = self._outboxes.wide.under_way
         return [*(one for one in self.spacing.waiting if one.push_waits), *wide]

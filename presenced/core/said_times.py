@@ -1,6 +1,5 @@
-"""When something was last said of each user, by whomever: what somebody has said, told from what time alone makes of a
-user, such as the end of a grace. Nodes of a cluster compare by it what they know (`newness.Newness`).
-"""
+"""When something was last said of each user. Time alone changes users as well, as when a grace ends, and that does not
+count. Nodes of a cluster compare these times to find which of two states is newer (`newness.Newness`)."""
 
 from __future__ import annotations
 

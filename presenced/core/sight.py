@@ -1,7 +1,7 @@
-"""What one link is told of one user: the face that it is given, and the record of that face (protocol.md, section 21).
+"""What one link is shown of one user: the face that it is given, and the record of that face (protocol.md, section 21).
 
-Every answer about others goes through here, and so does whatever is told of them unasked. Most links see most users
-wholly, and for those it is three comparisons.
+Every answer about others goes through here, and so does every push. Most links see most users as a whole, and for those
+it costs three comparisons.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""How often a user is told of: a burst at once, then one change each spacing, the latest only, and the more seldom the
-more are told.
+"""How often changes of a user are told: a burst at once, then only the latest change in each spacing, and more seldom
+the more watchers there are.
 
-Each user has a bucket of deliveries. To tell of a change takes `CHANGE_DELIVERIES` out of it, or as many as are told
-if that is more; so much is earned each spacing. Without the latter a user with fifty thousand watchers, or in hundreds
-of channels, could take a whole core by changing five times a second. What is told to watchers of the record and of
-channels in one turn is one change, and is paid for once.
+Each user has a bucket of deliveries. To tell a change takes `CHANGE_DELIVERIES` out of it, or the number of watchers if
+there are more; so much is earned in each spacing. Without the latter, a user with fifty thousand watchers, or in
+hundreds of channels, could keep a whole core busy by five changes a second. Watchers of the record and of channels who
+are told in one turn are told one change, which is paid for once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whole shelves of users who sleep (`dormants`), as one node of a cluster tells them to another that has joined.
+"""Whole shelves of users who sleep (`dormants`), as one node of a cluster sends them to another that has joined.
 
-A node with a million users tells nine in ten of them so: their bytes are taken up as they are, and nobody is looked at
-but by name.
+A node with a million users sends nine in ten of them so. Their bytes are stored as they are, and of each user only the
+name is looked at.
 """
 
 from __future__ import annotations

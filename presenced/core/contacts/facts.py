@@ -1,4 +1,4 @@
-"""Facts about pairs of users: what is written down of a change, and what is made of it when it is read."""
+"""Facts about pairs of users: the fact that is written for a change, and what is applied when it is read."""
 
 from __future__ import annotations
 

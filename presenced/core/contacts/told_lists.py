@@ -1,9 +1,9 @@
-"""Lists of contacts that another node tells of as a whole: of each pair the side of one user alone.
+"""Contact lists that another node sends as a whole. Each has one user's side of every pair of contacts.
 
-A node that is still to serve is told the lists of all users, and each takes the place of what its own disk said. A node
-that serves knows them all, and of what the disk of another node alone knew, or knew better, it is told by the node that
-decides what is between users. If whoever tells is gone before that is all, a node has lists of which the other sides
-are missing, or are those of its own disk: it makes them agree before it serves.
+A node that does not serve yet is sent the lists of all users, and each takes the place of the list on its own disk. A
+node that serves has all lists already. It gets only what the disk of another node alone knew, or knew better, from the
+node that decides pairs. If a sender dies before it has sent all, the other sides of some lists are missing, or are
+those of the own disk: the node makes them agree before it serves.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""The records of users about whom another node decides: shown here as their home shows them (`copies`).
+"""The records of users about whom another node decides, shown here as their home shows them (`copies`).
 
-A record has the version that its home gave it, and the times of that node's clock, so that it is the same record on
-all nodes. The counter here goes on from every version that is shown. It may be ahead of that of another node all the
-same. Then a record comes in a version below what the counter has reached: whoever goes by the order of versions is told
-of it (`note_by`). If it is not even above what was told of the user here, as by another face, or by a home that the log
-has taken back, it is shown in a version that is. So versions rise on every link, whatever the homes do.
+A record has the version that its home has given it, and times of that node's clock, so that all nodes show the same
+record. The version counter of this node goes on above each version that it shows, and may get ahead of another node's.
+A record may then arrive with a version below what the counter has reached; whoever relies on the order of versions is
+told of that (`note_by`). If the version is not even above what links here were told of the user, as by another face, or
+by a home that the log has taken back, the record is shown with a version that is. So versions rise on every link,
+whatever the homes do.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Who is live, until when, and how idle: the one place that schedules devices in the wheel.
+"""Which devices are live, until when, and how idle they are. Only this part schedules devices in the wheel.
 
-* A live device has exactly one wheel entry, at or before its next deadline: end of the lease, of the grace, of the
-  token, or the next idle level (`lifetimes`). A heartbeat only writes fields; when the entry comes due it is set anew
-  for what was written since.
-* That is safe because nothing a heartbeat writes moves a deadline forward in time to before the entry. The few
-  inputs that do (a lost link, the first idle report, the end of an idle level) re-arm the entry themselves.
+* A live device has exactly one wheel entry, at or before its next deadline: the end of the lease, of the grace or of
+  the token, or the next idle level (`lifetimes`). A heartbeat only writes fields. When the entry comes due, it is set
+  anew by what was written since.
+* That is safe because nothing that a heartbeat writes brings a deadline to a moment before the entry. The few inputs
+  that do (a lost link, the first idle report, the end of an idle level) set the entry anew themselves.
 
-The file is long because whatever moves a deadline stands beside what arms it.
+The file is long because whatever moves a deadline stands beside what sets the entry.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ LOOK_AGAIN_MS: Final = 1_000
 """How often a device is looked at whose end is put off (`Leases.be_patient`)."""
 
 FAR_AGAIN_MS: Final = 10_000
-"""The same of one that a link of another node holds: after some minutes these are all that there are."""
+"""The same for a device that a link of another node holds. After some minutes all such devices are of this kind."""
 
 EVER_MS: Final = 1 << 50
-"""Later than any moment of a process."""
+"""Later than any moment that a process sees."""
 
 
 class Leases(Part):
@@ -57,8 +57,8 @@ class Leases(Part):
         """Devices that are connected or in grace."""
         self.connected = 0
         self.assumed_ms = 0
-        """When the daemon was started with what was saved. Heartbeats are not: who was active until the stop may have
-        been so to the end, whatever input of theirs was saved last."""
+        """When the daemon was started with saved state. Heartbeats are not saved: a person who was active before the
+        stop may have been active until then, whatever input was saved last."""
         self.notes_returns = False
         """Whether the log is told which of the devices that were live at the start have been back."""
         self.silent: dict[Device, bool] = {}
@@ -82,8 +82,8 @@ class Leases(Part):
         ref: int = 0,
         lease_ms: int | None = None,
     ) -> None:
-        """The device is held by this session from now on, a service's under the number `ref`. `idle_ms` None keeps
-        what is known of its activity (see `forget_idleness`). `lease_ms` as in `Device`."""
+        """The session holds the device from now on; a service's session holds it under the number `ref`. With `idle_ms`
+        None, what is known of its activity stays (see `forget_idleness`). `lease_ms` as in `Device`."""
         if device.state == GONE:
             self.live += 1
             device.idle_known = UNTOLD
@@ -115,14 +115,14 @@ class Leases(Part):
         self._arm(device)
 
     def forget_idleness(self, device: Device) -> None:
-        """Another program is about to speak for a live device, and does not tell how idle it is: nobody knows. When its
-        last input was stays known. O(1)."""
+        """Another program is about to hold a live device, and does not tell how idle it is: that is not known from now
+        on. When its last input was stays known. O(1)."""
         if device.state != GONE and device.idle_known != UNTOLD:
             device.idle_known = UNTOLD
             self._set_level(device, ACTIVE)
 
     def take(self, device: Device) -> None:
-        """Another session is about to speak for it: take it from the one that does. Its lease goes on."""
+        """Take the device from the session that holds it, for another session. Its lease goes on."""
         holder, ref = device.session, device.ref
         self._unbind(device)
         if holder is not None and not ref:
@@ -137,7 +137,8 @@ class Leases(Part):
         device.focus = ""
 
     def lose(self, device: Device, now_ms: int, within_ms: int | None = None) -> None:
-        """Its link is lost: grace, for the time that was promised last. `within_ms` promises another from now on."""
+        """Its link is lost: it is in grace, for the time that was promised last, or for `within_ms` if that is
+        given."""
         if device.state == CONNECTED:
             self.connected -= 1
         self._unbind(device)
@@ -151,7 +152,7 @@ class Leases(Part):
         self._arm(device)
 
     def take_back(self, device: Device, session: Session, ref: int, now_ms: int) -> None:
-        """The client that held the device in whose grace it is has returned, and holds it again: nothing else of it
+        """The client that held the device, which is in grace, has returned, and holds it again. Nothing else of it
         changes. O(1)."""
         self.connected += 1
         is_return = self.is_first_return(device)
@@ -170,7 +171,7 @@ class Leases(Part):
             self._publisher.mark_dirty(device.user)
 
     def hold(self, device: Device, spread_ms: int, start: Start) -> None:
-        """It was live when the daemon stopped: a grace as in `held_until_ms`."""
+        """It was live when the daemon stopped: it is in grace, as computed in `held_until_ms`."""
         now_ms, begun_ms = start.now_ms, start.begun_ms
         is_silent = device.state == GRACE
         since_ms, is_away = now_ms, False
@@ -190,8 +191,8 @@ class Leases(Part):
             self.log_device(device)
 
     def is_first_return(self, device: Device) -> bool:
-        """Whether the log must be told that a device that comes now is back. Once for each start and device: if the
-        next start comes soon, this device has a grace of its own. And once for one that was noted as silent."""
+        """Whether the return of a device has to be logged. It has once for each start and device, so that the device
+        has a new grace if another start follows soon; and once for a device that was noted as silent."""
         if self.silent and self.silent.pop(device, False):
             return True
         if device.lease_ms is not None and device.state == GRACE:
@@ -199,12 +200,12 @@ class Leases(Part):
         return self.notes_returns and device.state == GRACE and device.heard_ms <= self.assumed_ms
 
     def note_silent(self, device: Device) -> None:
-        """The daemon is about to stop, and the device is in grace: it was seen last before that, not until the stop."""
+        """The daemon is about to stop, and the device is in grace: it was last heard before the stop."""
         self.silent[device] = True
         self.log_device(device)
 
     def end(self, device: Device, now_ms: int, reason: str) -> None:
-        """It is gone, for a reason as in an event of `offline`."""
+        """The device is gone. `reason` is as in an event of `offline`."""
         if reason == "bye":
             # To say so is a sign of life.
             device.heard_ms = now_ms
@@ -223,7 +224,7 @@ class Leases(Part):
         self._publisher.mark_dirty(device.user)
 
     def let_go(self, session: Session, lost_ms: int, most: int) -> int:
-        """The devices that it spoke for go into grace, some at a time."""
+        """Put devices of the session into grace, at most `most` of them. Returns how many."""
         refs, parked, count = session.refs, session.parked, 0
         while refs and count < most:
             ref, device = refs.popitem()
@@ -236,7 +237,7 @@ class Leases(Part):
         return count
 
     def log_device(self, device: Device) -> None:
-        """Leave what is known of the device for the log."""
+        """Add the device, as it stands, to the facts for the log."""
         self._ledger.add(self.fact_of(device))
 
     def fact_of(self, device: Device) -> DeviceSet:
@@ -244,7 +245,7 @@ class Leases(Part):
         return device_fact(device, self._clock.offset_ms, self.silent)
 
     def take_out(self, device: Device) -> None:
-        """Another link than its own has taken it out of a channel, which is remembered until it comes anew."""
+        """A link other than its own has taken it out of a channel. That is remembered until the device comes anew."""
         if not device.is_taken_out:
             device.is_taken_out = True
             self.log_device(device)
@@ -255,14 +256,14 @@ class Leases(Part):
         self.log_device(device)
 
     def resume(self, users: Sequence[User], start: Start) -> None:
-        """Whom the log knows as live may have been active until the stop."""
+        """Devices that are live by the log may have been active until the stop."""
         self.assumed_ms = start.now_ms
         self.notes_returns = bool(start.begun_ms)
 
     def keep_wall_times(self, device: Device, jump: Jump, now_ms: int) -> None:
-        """The wall clock was set. What is known of the device by wall times alone, since it was
-        gone then or was not heard of after a restart, keeps them, unless they would lie in the future. A lease ends
-        after the time that was promised, which is at another wall time now."""
+        """The wall clock was set. A device that was gone then, or was not heard since a restart, is known by wall times
+        alone: it keeps them, unless they would lie in the future. A lease ends after the promised time, which is at
+        another wall time now."""
         self._keep_known(device, jump, now_ms)
         if device.lease_ms is not None:
             self.log_device(device)
@@ -285,7 +286,7 @@ class Leases(Part):
     # --- users of other nodes (`copies`) ----------------------------------------------------------------------
 
     def keep_copied(self, user: User, jump_ms: int) -> None:
-        """The wall clock was set. All that is known of the devices of a copy is known by wall times. O(devices)."""
+        """The wall clock was set. Devices of a copy are known by wall times alone, and keep them. O(devices)."""
         for device in user.devices.values():
             device.heard_ms -= jump_ms
             device.active_ms -= jump_ms
@@ -294,8 +295,8 @@ class Leases(Part):
                 device.lease_ms -= jump_ms
 
     def go_on_with(self, device: Device, now_ms: int, grace_ms: int) -> None:
-        """A live device of a user whom another node has let go of in order: it stays in the grace that it was in, and
-        all that it has said counts. `grace_ms`: the least grace of one of which no end is known. O(claims)."""
+        """A live device of a user whom another node has released in order: it stays in its grace, and all that it has
+        reported counts. `grace_ms`: the least grace if no end is known. O(claims)."""
         if device.idle_known:
             device.idle_known = TOLD
         end_ms = device.lease_ms
@@ -308,8 +309,8 @@ class Leases(Part):
         self._arm(device)
 
     def assume(self, active_ms: int) -> None:
-        """Users of another node, which was heard last at this moment, are about to be taken over: who was active by
-        what it said may have been so until then. O(1)."""
+        """Users of another node, which was last heard at this moment, are about to be taken over: persons who were
+        active by its facts may have been active until then. O(1)."""
         self.assumed_ms = max(self.assumed_ms, active_ms)
 
     def let_go_of(self, device: Device) -> None:
@@ -329,14 +330,14 @@ class Leases(Part):
             session.heard_ms = now_ms
 
     def heard_at(self, device: Device, at_ms: int) -> None:
-        """It was heard last at this moment, whatever was assumed. Its lease is kept elsewhere, or begins anew, or it is
-        about to be lost: the entry in the wheel may be too late for any other device. O(1)."""
+        """It was last heard at this moment, whatever was assumed. Only for a device whose lease is kept elsewhere,
+        begins anew or is about to end: the wheel entry may be too late for any other. O(1)."""
         device.heard_ms = at_ms
 
     def heartbeat(self, device: Device, now_ms: int, idle_ms: int | None) -> bool:
-        """It is alive; its person's last input was `idle_ms` ago (None: no report). O(1).
+        """It is alive, and its person's last input was `idle_ms` ago (None: not reported). O(1).
 
-        Gives whether its user was touched by it, so that a turn has to look.
+        Returns whether its user may have changed by it, so that a turn has to run.
         """
         device.heard_ms = now_ms
         if idle_ms is None:
@@ -371,7 +372,7 @@ class Leases(Part):
         return False
 
     def input(self, device: Device, now_ms: int) -> None:
-        """Its person said something on it: that is input, whatever it reports."""
+        """Its person has said something on it. That counts as input, whatever it reports."""
         before_ms = device.active_ms
         device.active_ms = device.input_ms = now_ms
         if self._shares_inputs:
@@ -381,8 +382,9 @@ class Leases(Part):
             self._arm(device)
 
     def call_is_input(self, user: User, now_ms: int) -> None:
-        """A call of the user begins or has ended: that is input on each live device that counts. While it holds none of
-        them becomes idle. If none counts when it begins, the connected one with the latest input does. O(devices)."""
+        """A call of the user begins or has ended. That counts as input on each live device that counts, and none of
+        these becomes idle during the call. If none counts when the call begins, the connected one with the latest input
+        does. O(devices)."""
         live = [device for device in user.devices.values() if device.state != GONE]
         counting = [device for device in live if device.idle_level != IDLE_OFFLINE]
         if in_call(user) and all(device.priority < 0 for device in counting):
@@ -393,12 +395,12 @@ class Leases(Part):
             self._arm(device)
 
     def share_inputs(self) -> None:
-        """From now on other nodes are told when devices had their last input, of users of whom they cannot tell by the
-        record which device is the primary one: who appear offline and have shown a device to somebody."""
+        """Tell other nodes from now on when devices had their last input, for users whose record does not show which
+        device is the primary one: those who appear offline and have shown a device to somebody."""
         self._shares_inputs = True
 
     def tell_inputs(self, user: User) -> None:
-        """Tell it of all live devices, because the user has become such a one, or is shown to somebody else as well.
+        """Tell it of all live devices of the user, who has become such a user, or is shown to somebody else as well.
         O(devices)."""
         if self._shares_inputs and is_shown_hidden(user):
             for device in user.devices.values():
@@ -414,7 +416,7 @@ class Leases(Part):
     # --- deadlines --------------------------------------------------------------------------------------------
 
     def device_due(self, device: Device, now_ms: int) -> str:
-        """Its wheel entry came out. Gives the code to end its link with, if that is what is due; else ""."""
+        """Its wheel entry has come due. Returns the code with which its link has to end, or an empty string."""
         if is_over(device, now_ms):
             if device.lease_ms is not None or not self._puts_off(device, now_ms, LOOK_AGAIN_MS):
                 self.end(device, now_ms, "lost")
@@ -429,24 +431,24 @@ class Leases(Part):
         return ""
 
     def _puts_off(self, device: Device, now_ms: int, again_ms: int) -> bool:
-        """Look at the device again so much later, if nothing that is over ends now. O(1)."""
+        """Look at the device again after this time, if what is over does not end now (`be_patient`). O(1)."""
         is_patient = now_ms < self._patient_until_ms and device.heard_ms < self._patient_with_ms
         if is_patient:
             self._wheel.schedule(device, min(self._patient_until_ms, now_ms + again_ms))
         return is_patient
 
     def be_patient(self, until_ms: int, *, heard_before_ms: int = EVER_MS) -> None:
-        """No grace of a device that was heard before then ends before this moment, nor does one that a link of another
-        node holds lose its lease or become idle: its client may be where nothing is heard of it. What is over by then
-        ends then. O(1)."""
+        """Until this moment, no grace ends of a device that was last heard before `heard_before_ms`, and no such device
+        that a link of another node holds loses its lease or becomes idle: nothing may be heard of its client where it
+        is. What is over by then ends then. O(1)."""
         self._patient_until_ms, self._patient_with_ms = until_ms, heard_before_ms
 
     def deadline(self, device: Device) -> int:
-        """When something is next due for a live device, if nothing is heard of it until then."""
+        """When a live device is due next, if nothing is heard of it until then."""
         return deadline(device, self._policy, self.assumed_ms)
 
     def rearm(self, device: Device) -> None:
-        """The token of its link ends at another moment."""
+        """The token of its link ends at another time: set the wheel entry anew."""
         self._arm(device)
 
     def _arm(self, device: Device) -> None:

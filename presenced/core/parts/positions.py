@@ -1,11 +1,11 @@
-"""Positions: what a link that is told of everybody has been told, as one number, and what it is told after a time away
-(protocol.md, section 22.4).
+"""Positions: up to where a link that is told of everybody was told, as one number, and what it is told after it was
+away (protocol.md, section 22.4).
 
-A record's version says when it changed. So no history is kept: whoever changed at or above the position is told, as
-they are now, in slices. What cannot be told in that way (whose record is gone, or who is seen by another token now)
-ends all positions from before, and so does what a kill may have lost.
+The version of a record says when the record changed, so that no history has to be kept. A link that comes back with a
+position is told all users who changed at or above it, as they are now, in slices. What cannot be told so makes all
+earlier positions invalid: a record that is gone, a token that sees other users, and what a kill may have lost.
 
-On a node of a cluster a position is a horizon (`core.horizon`), and is good on every node that has come as far.
+On a node of a cluster a position is a horizon (`core.horizon`), which is valid on every node that has read as far.
 """
 
 from __future__ import annotations

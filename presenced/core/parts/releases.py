@@ -1,9 +1,9 @@
-"""Letting go of all that an ended session held and watched, a slice each turn.
+"""Lets go of all that an ended session held and watched, a slice each turn.
 
-A service may hold hundreds of thousands of devices and watch a million users; at once that would be seconds in which
-nobody is served. Whatever is left for a later turn is as it was: a device is held by the ended session until its turn
-comes, or until another takes it, and then its grace counts from the moment of the loss. What is sent to the session
-meanwhile goes nowhere, as to every link that is closed.
+A service may hold hundreds of thousands of devices and watch a million users. To let go of all at once would take
+seconds in which nobody is served. What is left for a later turn stays as it was: the ended session holds a device until
+its turn comes, or until another session takes it. The grace of the device counts from the moment of the loss all the
+same. Whatever the session is sent meanwhile is dropped, as for every closed link.
 """
 
 from __future__ import annotations

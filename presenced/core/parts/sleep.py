@@ -1,8 +1,8 @@
 """Which users sleep, and how they wake (`dormants`).
 
-A user sleeps who has been offline for a while, and of whom nothing is due, nothing is told and nobody has a part: then
-all that there is to know is in the facts that a snapshot would save. Whoever asks wakes them, and cannot tell that they
-slept.
+A user falls asleep who has been offline for a while, if nothing of the user is due, nothing is still to be told of
+them, and no part needs the object. All that is known is then in the facts that a snapshot would save. Whoever asks for
+the user wakes them, and cannot tell that they slept.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Who watches whom: the two sides of one relation, changed only here so that they cannot disagree.
+"""Who watches whom: the two sides of one relation, changed only here, so that they cannot disagree.
 
-Whoever watches a user is filed with that user by the face that they are given (`core.faces`): with `User.watchers`
-those who see the whole record, with a face those who see less, and apart from them those who see nothing. So a change
-costs nothing for who may not see it, and no question of rights is asked when one is told.
+A watcher is filed with the user by the face that the watcher is given (`core.faces`). Those who see the whole record
+are in `User.watchers`, those who see less are with the face that they see, and those who see nothing are apart. So a
+change costs nothing for watchers who may not see it, and no rights are checked when it is told.
 
-When something has changed that decides about faces, its owner says so here, and watchers are filed anew at once. What
-they see by their new face they are told at the end of the turn, if it is not what they were told before.
+When something changes that decides about faces, its owner says so here, and the watchers are filed anew at once. At the
+end of the turn they are told what they see by their new face, unless they were told that before.
 
 The file is long because whoever files a watcher has to know all reasons for which one is filed anew or let go.
 """
