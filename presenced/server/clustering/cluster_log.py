@@ -1,6 +1,6 @@
-"""The log of a node: facts go to the own disk and to all other nodes, and an acknowledgement waits for both.
+"""The log of a node of a cluster: facts go to its own disk and to all other nodes, and acknowledgements wait for both.
 
-Facts of others are applied by the node (`cluster.log.node`) and go to the own disk alone.
+Facts of other nodes are applied by `cluster.log.node`, and go to the own disk alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from presenced.server.status import LogStatus
 
 
 class ClusterLog:
-    """A `fact_log.Log` over another, which is the own disk's."""
+    """A `fact_log.Log` around the log of the own disk."""
 
     def __init__(
         self,
@@ -27,29 +27,30 @@ class ClusterLog:
         busy_ms: Callable[[], int | None] = lambda: None,
         acks_by_disk: bool = False,
     ) -> None:
-        """`is_busy` says whether the backplane is away for so long that nothing durable can be promised, and `busy_ms`
-        when that is so if it stays away; None = it is not away. `acks_by_disk`: the own disk alone is waited for."""
+        """`is_busy` returns whether the backplane has been away for so long that nothing durable can be promised;
+        `busy_ms` returns when that will be so if it stays away, or None if it is not away. With `acks_by_disk`,
+        acknowledgements wait for the own disk alone."""
         self._own = own
         self._node = node
         self._is_busy = is_busy
         self._busy_ms = busy_ms
         self._acks_by_disk = acks_by_disk
         self._waiting: deque[tuple[int, Sequence[Ack]]] = deque()
-        """Acks, and how many items of this node all nodes must have before they are due."""
+        """Acknowledgements, each with how many items of this node all nodes must have before it is due."""
 
     # --- in each turn -----------------------------------------------------------------------------------------
 
     @property
     def refusal(self) -> str:
-        """Of the disk, or `log_busy` while the backplane is away."""
+        """That of the disk, or `log_busy` while the backplane is away for long."""
         return self._own.refusal or ("log_busy" if not self._acks_by_disk and self._is_busy() else "")
 
     def append(self, facts: Sequence[Fact], acks: Sequence[Ack]) -> None:
-        """See `Log`. The own facts go to all nodes."""
+        """See `Log`. Facts of this node go to all nodes as well."""
         node = self._node
         foreign = node.disk_debts.take_facts()
         if facts:
-            # Acks of an engine that is away for long are waited for no longer (`take_late`).
+            # While the engine is away for long, nothing waits for acknowledgements any longer (`take_late`).
             is_awaited = bool(acks) and not self._acks_by_disk and not self._is_busy()
             unrecorded = node.add_facts(facts, is_awaited=is_awaited)
             facts = [*facts, *unrecorded] if unrecorded else facts
@@ -61,17 +62,17 @@ class ClusterLog:
             self._waiting.append((0 if self._acks_by_disk else node.batches.added, acks))
 
     def save_foreign(self) -> None:
-        """Give the disk what was applied for others, where no turn has anything of its own."""
+        """Give the disk the facts of other nodes that were applied, if no turn has facts of its own."""
         node = self._node
         foreign = node.disk_debts.take_facts()
         if foreign:
             self._own.append(foreign, ())
-        # A node that does not serve yet needs none.
+        # A node that does not serve yet needs no snapshot.
         if node.is_ready and node.disk_debts.take_all() and self._own.status() is not None:
             self._own.take_snapshot()
 
     def take_durable(self) -> Sequence[Ack]:
-        """Those that all nodes have and the disk has."""
+        """The acknowledgements whose facts all nodes and the disk have."""
         waiting, confirmed = self._waiting, self._node.batches.confirmed
         while waiting and waiting[0][0] <= confirmed:
             self._own.append((), waiting.popleft()[1])
@@ -82,7 +83,7 @@ class ClusterLog:
         return self._own.take_refused()
 
     def take_late(self) -> Sequence[Ack]:
-        """Those that wait for all nodes, once the backplane is away for too long. O(these)."""
+        """Acknowledgements that wait for all nodes while the backplane is away for too long. O(these)."""
         if not self._waiting or self._acks_by_disk or not self._is_busy():
             return ()
         late = [ack for _, acks in self._waiting for ack in acks if ack[0] is not None]
@@ -135,7 +136,7 @@ class ClusterLog:
         self._own.hurry()
 
     async def close(self, version: int) -> None:
-        """See `Log`. What other nodes were not told yet is not waited for."""
+        """See `Log`. It does not wait until other nodes have everything."""
         await self._own.close(version)
 
     @property

@@ -1,8 +1,9 @@
-"""What a node does about a log that is not the one which it has read.
+"""Mends the node's view of the log when the log is not the one that the node has read.
 
-A log that has lost its end is told again what it lacks. One that began anew is joined as the node which this one was,
-and read from its first entry on. The engine may fail over meanwhile, or be emptied, as often as it likes: then it is
-done again with the log that there is. No rule of the cluster is in here (`cluster.log.log_reader`).
+If the log has lost its end, the node goes back to the last entry that both have, and appends again what is missing. If
+the log began anew, the node joins it as the same node, and reads it from the first entry on. The engine may fail over
+or be emptied meanwhile, as often as it likes: then the same is done with the log that there is. No rule of the cluster
+is in here (`cluster.log.log_reader`).
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from presenced.wire.codec import encode
 log = logging.getLogger("presenced")
 
 TRIES: Final = 20
-"""A log that cannot be mended is given up after so many."""
+"""After so many tries a log that cannot be mended is given up."""
 
 
 class Mender:
-    """Mends what one node has read of the log. Meanwhile nobody else has a connection to the engine."""
+    """Mends what one node has read of the log. Meanwhile nobody else uses the connections to the engine."""
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class Mender:
         apply: Callable[[list[Entry]], Awaitable[object]],
         draw: Callable[[], int],
     ) -> None:
-        """`apply` takes entries of the log: some of them at least, unless the node stops. `draw` gives a number that
+        """`apply` applies entries of the log, at least some of them unless the node stops. `draw` returns a number that
         does not come twice."""
         self._node = node
         self._reader = reader
@@ -52,11 +53,11 @@ class Mender:
         self._draw = draw
 
     async def mend(self, error: Rewound | Emptied, *, is_of_command: bool) -> None:
-        """The log is another one, as this error says, which a command has met or a reader; on return the node may go on
-        with it. Raises why it cannot."""
+        """The log is another one, as this error of a command or of the reader says. On return the node may go on with
+        it. Raises why it cannot."""
         for _ in range(TRIES):
-            # Only where the log is written is known what has become of it: a reader may be on an engine that was the
-            # primary before. And more may have been read since.
+            # Only the engine that is written to knows what has become of the log. The reader may be on one that was
+            # the primary before, and may have read more since.
             found = await self._calls.write(partial(self._trouble_by_now, is_of_command))
             if found is None:
                 await self._read_elsewhere(error)
@@ -73,8 +74,8 @@ class Mender:
         raise BackplaneError(f"the log is another one each time that it is looked at: {error}")
 
     async def _trouble_by_now(self, is_of_command: bool) -> Rewound | Emptied | None:
-        """What is wrong with the log where it is written; None = it has all that was read. If a command has met
-        something else than that, it lacks what this node has appended behind it."""
+        """What is wrong with the log on the engine that is written to; None = it has all that was read. If a command
+        has failed all the same, the log lacks what this node has appended behind that."""
         node = self._node
         try:
             await self._ask(node.position, node.tag)
@@ -83,14 +84,14 @@ class Mender:
         return Rewound(node.position, node.position, node.tag) if is_of_command else None
 
     async def _ask(self, position: int, tag: int) -> None:
-        """Ask where the log is written whether it holds this entry; returns if it does. It may drop all before that by
-        now."""
+        """Return if the log on the engine that is written to has this entry. The log may drop all entries before it
+        from now on."""
         await self._backplane.renew(position, tag)
         self._reader.hold_nothing()
 
     async def _read_elsewhere(self, error: Rewound | Emptied) -> None:
-        """What the reader has found is not true of the log where it is written: read there. If it is found there as
-        well, the log has dropped what this node has not read."""
+        """The engine that is written to has all that was read, so the reader was on another one: read there. If the
+        same error comes again, the log has dropped entries that this node has not read."""
         await self._look_anew()
         node = self._node
         try:
@@ -101,11 +102,11 @@ class Mender:
     async def _mend(self, error: Rewound | Emptied) -> None:
         if isinstance(error, Rewound):
             found = error
-            # The reader may be where the log was written before.
+            # The reader may be on the engine that was written to before.
             await self._backplane.close()
             shared = await self._calls.read(lambda: common_past(self._backplane, self._reader.memory, found))
             if shared is not None:
-                # It still may: what both have is asked for where the log is written.
+                # It may still be there: ask the engine that is written to for the entry that both have.
                 await self._calls.write(partial(self._ask, *shared))
                 self._reader.rewind(*shared, self._host.begin())
                 return
@@ -115,9 +116,9 @@ class Mender:
         await self._begin_anew()
 
     async def _holds_what_was_read(self, error: Rewound) -> bool:
-        """Whether the log has all that was read, though it did not seem so; it is gone otherwise. One that goes on, and
-        has nothing in common with what is remembered, has told others what this node has missed: it is of no more
-        use."""
+        """Whether the log has all that was read, although it did not seem so; False if the log is gone. A log that goes
+        on and shares nothing with what is remembered has told other nodes what this one has missed, and is of no use to
+        it."""
         node = self._node
         try:
             await self._calls.write(partial(self._ask, node.position, node.tag))
@@ -128,9 +129,9 @@ class Mender:
         return True
 
     async def _begin_anew(self) -> None:
-        """Join the log that there is, and read it up to there. It may be gone before that is done, or lose that this
-        node has joined, or be read on another engine: asked again, under the same number, it tells which of these it
-        is, and lets the node in again if it does not know it any more."""
+        """Join the log that there is, and read it up to that join. The log may be gone before that is done, may have
+        lost the join, or may be read on another engine. So the join is asked for again under the same number, which
+        tells which of these it is, and lets the node in again if the log no longer knows it."""
         node, life, tries = self._node, "", 0
         ask = partial(
             self._backplane.join,
@@ -160,13 +161,13 @@ class Mender:
                 await self._look_anew()
 
     async def _look_anew(self) -> None:
-        """Connect anew: of the connections for reading and for commands one may lead to an engine that has been
+        """Connect anew: the connection for reading or that for commands may lead to an engine that has been
         replaced."""
         await self._backplane.close()
         await self._calls.rest()
 
     async def _read_up_to(self, joined: Joined) -> bool:
-        """Read what others had appended when the node joined. Returns whether it was all there."""
+        """Read what others had appended when the node joined. Returns whether all of it was there."""
         node = self._node
         while node.position < joined.n:
             entries = await self._calls.read(lambda: self._backplane.read(node.position))

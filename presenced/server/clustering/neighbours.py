@@ -1,4 +1,4 @@
-"""What operators are told of the other nodes of a cluster, as the log says it."""
+"""Logs for operators what the cluster's log says about other nodes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What operators of one node want of others, and what this node does for those of another.
+"""Asks other nodes what operators of this one want to know of them, and answers such questions of other nodes.
 
-All of it goes through the log that the nodes share, so that it needs no way from node to node; each node reads all of
-it, which bounds what is worth asking.
+Questions and answers go through the common log, so that no connection between nodes is needed. Every node reads all of
+the log, so that only few and short questions are worth asking.
 """
 
 from __future__ import annotations

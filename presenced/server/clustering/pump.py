@@ -1,8 +1,8 @@
-"""Brings the log of the cluster to a node and back: one task reads, one appends, one renews the lease, and one does
-what takes long.
+"""Moves entries between the cluster's log and a node: one task reads, one appends, one renews the lease, and one does
+slow work in slices.
 
-No rule of the cluster is in here (`cluster.log.node`). What the backplane cannot do now is done again until it can; no
-call is given up half way.
+No rule of the cluster is in here (`cluster.log.node`). What the backplane cannot do now is tried again until it can,
+and no call is cancelled half way.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from presenced.server.links import Host
 log = logging.getLogger("presenced")
 
 APPLY_NS: Final = 3_000_000
-"""Entries are applied for so long before links are served again."""
+"""How long entries are applied before links are served again."""
 
 LEAVE_S: Final = 5.0
-"""For so long a node that stops waits for the engine."""
+"""How long a node that stops waits for the engine."""
 
 NONCE_BITS: Final = 52
 
 MENDS_MAX: Final = 20
 MENDS_S: Final = 10.0
-"""A log that is to be mended more often than so many times within so many seconds is never whole."""
+"""A log that has to be mended more than so many times within so many seconds is given up."""
 
 _T = TypeVar("_T")
 
 
 class _Anew(Exception):
-    """What was to be done is to be looked at anew."""
+    """The log has changed: whoever made the call has to look at it anew."""
 
 
 class Pump:
-    """The tasks of one incarnation."""
+    """The tasks for one life of the node."""
 
     def __init__(
         self,
@@ -67,8 +67,8 @@ class Pump:
         away: Callable[[bool], object],
         on_failure: Callable[[Exception], object],
     ) -> None:
-        """`saved` is called when facts of others were applied. `away` is told that the backplane is away, and that it
-        is back. `on_failure` is called when this incarnation is at its end."""
+        """`saved` is called when facts of other nodes were applied. `away` is called with whether the backplane is
+        away, each time that this changes. `on_failure` is called when this life of the node has ended."""
         self._node = node
         self._reader = reader
         self._backplane = backplane
@@ -89,20 +89,20 @@ class Pump:
             draw=partial(secrets.randbits, NONCE_BITS),
         )
         self.renewed: Renewed | None = None
-        """What the last renewal told."""
+        """The answer to the last renewal."""
         self.renewed_ms = 0
         self._lag = Lag()
         self._trouble: Rewound | Emptied | None = None
-        """What a command has met, for the reader to mend."""
+        """What was wrong with the log in a command; the task that reads has it mended."""
         self._recovered = asyncio.Event()
         self._mends_s: deque[float] = deque(maxlen=MENDS_MAX)
-        """When the last of them began."""
+        """When the last mends began."""
         self._to_append = asyncio.Event()
         self._to_work = asyncio.Event()
         self.failure: Exception | None = None
-        """Why this incarnation is at its end."""
+        """Why this life of the node has ended."""
         self._proofs: list[Callable[[], object]] = []
-        """To be called with the next renewal that begins from now on."""
+        """To be called after the next renewal that is sent from now on."""
         self._hurry = asyncio.Event()
         """The next renewal is due at once."""
         self._ready = asyncio.Event()
@@ -122,15 +122,15 @@ class Pump:
             self._tasks.append(asyncio.get_running_loop().create_task(self._guarded(job)))
 
     async def wait_ready(self) -> None:
-        """Return once the node knows all users, and all nodes know that."""
+        """Return once the node serves: it knows all users, and all nodes know that."""
         await self._ready.wait()
 
     async def wait_over(self) -> None:
-        """Return once this incarnation is at its end; `failure` says why."""
+        """Return once this life of the node has ended; `failure` says why."""
         await self._over.wait()
 
     def prove(self, then: Callable[[], object]) -> None:
-        """Call this once the backplane has said that this node lives; never, if it does not."""
+        """Call `then` once the backplane has confirmed that this node lives; never, if it does not."""
         self._proofs.append(then)
         self._hurry.set()
 
@@ -150,7 +150,7 @@ class Pump:
 
     @property
     def lag_ms(self) -> int:
-        """For how long the log is known to hold what this node has not applied; 0 = it has applied all."""
+        """For how long the log is known to have entries that this node has not applied; 0 = it has applied all."""
         return self._lag.behind_ms(self._node.position, self._clocks.monotonic_ms())
 
     async def settle(self, until_ms: int) -> None:
@@ -161,8 +161,8 @@ class Pump:
             await asyncio.sleep(0.005)
 
     async def leave(self) -> None:
-        """End the tasks, and tell all nodes that this one is gone. A backplane that is away is not waited for, and one
-        that answers nothing not for long."""
+        """End the tasks, and tell all nodes that this one leaves. A backplane that is away is not waited for, and one
+        that does not answer only for `LEAVE_S`."""
         self._calls.end()
         for event in (self._to_append, self._to_work, self._hurry, self._recovered):
             event.set()
@@ -180,7 +180,7 @@ class Pump:
         async with self._commands:
             with contextlib.suppress(BackplaneError):
                 await self._backplane.leave()
-            # Whoever waits for news is told that there are none any more.
+            # The call that waits for new entries ends by this.
             await self._backplane.close()
         await asyncio.gather(*self._tasks)
 
@@ -215,7 +215,7 @@ class Pump:
                 await self._apply(entries)
 
     async def _recover(self, error: Rewound | Emptied) -> None:
-        """The log is not the one that was read: say again what it has lost, or join the one that began."""
+        """The log is not the one that was read: append again what it has lost, or join the one that began anew."""
         now_s, begun_s = self._clocks.monotonic_s(), self._mends_s
         if not self._node.is_ready:
             raise error
@@ -230,7 +230,7 @@ class Pump:
         self._to_append.set()
 
     async def _apply(self, entries: list[Entry], under: AbstractAsyncContextManager[object] | None = None) -> None:
-        """`under`: what a command takes first; None = as any."""
+        """`under`: what a command has to hold meanwhile; None = as every command."""
         node, reader = self._node, self._reader
         began_ns = self._clocks.monotonic_ns()
         for entry in entries:
@@ -292,7 +292,7 @@ class Pump:
     async def _renew_on(self) -> None:
         while not self._calls.is_over:
             self._hurry.clear()
-            # A renewal that is under way proves nothing of what comes after it was sent.
+            # A renewal that is under way proves nothing for calls of `prove` after it was sent.
             proofs, self._proofs = self._proofs, []
             try:
                 self.renewed = await self._command(lambda: self._backplane.renew(*self._reader.told_read))
@@ -321,7 +321,7 @@ class Pump:
     # --- calls ------------------------------------------------------------------------------------------------
 
     async def _command(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Raises `_Anew` if the log was not the one that was read, and is now."""
+        """Raises `_Anew` if the log was not the one that was read. By then it is mended."""
         async with self._commands:
             try:
                 return await self._calls.write(call)

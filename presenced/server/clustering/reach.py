@@ -1,7 +1,6 @@
-"""Whether a node reaches the engine, as its calls show it: those that read, and those that write. Pure but for the log.
+"""Whether a node reaches the engine, by the calls that read and those that write. Pure, except that it logs.
 
-An engine may do the one and refuse the other: a primary that was demoted, or that lacks the replicas which it must
-have, answers whoever reads, and takes nothing.
+An engine may answer reads and refuse writes: a primary that was demoted, or that lacks the replicas which it must have.
 """
 
 from __future__ import annotations
@@ -16,67 +15,67 @@ from presenced.backplane.port import CLOCK_STEP_MS_MAX
 log = logging.getLogger("presenced")
 
 BUSY_MS: Final = 5_000
-"""For so long requests wait for an engine that is away; behind that they are refused."""
+"""How long requests wait for an engine that is away. After that they are refused."""
 
 PAUSE_MS: Final = 4_000
-"""A call that took longer says nothing of the engine: this process stood still meanwhile."""
+"""A failed call that took longer than this proves nothing: this process was paused meanwhile."""
 
 TELL_MS: Final = 10_000
-"""Reasons that change are told no more often than this."""
+"""The shortest time between two lines about changed reasons."""
 
 EngineWay = Literal["read", "write"]
 
 
 class Reach:
-    """What is known of it by now. All times are monotonic."""
+    """What is known about the engine. All times are monotonic."""
 
     def __init__(self, now_ms: int, changed: Callable[[bool], object]) -> None:
-        """`changed` is told that the engine is away, and that it is back."""
+        """`changed` is called with whether the engine is away, each time that this changes."""
         self.heard_ms = now_ms
-        """When the last call that writes and was answered was sent: it has renewed the lease, as reading does not."""
+        """When the last write was sent that was answered. Only writes renew the lease."""
         self._changed = changed
         self._closed: set[EngineWay] = set()
         self._since_ms = now_ms
         self.is_away = False
         """Whether the engine cannot be read or cannot be written to. A field, because each turn asks four times."""
         self.trouble = ""
-        """Why it is away, as the newest call says; empty = it is not."""
+        """Why it is away, by the newest call; empty = it is not away."""
         self.lacks_replicas = False
-        """It is that the engine's replicas do not have what they must."""
+        """It is away because its replicas lack what they must have."""
         self._refusals: set[str] = set()
-        """Those that the log was told since it was reached last; reading and writing may be refused in two ways."""
+        """Refusals that were logged since it was last reached. Reads and writes may be refused for two reasons."""
         self._told: dict[EngineWay, str] = {}
-        """Why it is away, as the log was told last, by reading and by writing."""
+        """The reason that was last logged for reads and for writes."""
         self._told_ms = now_ms
         self._place: Callable[[], str] = lambda: ""
         self._known_place = ""
-        """Where the engine was when it was reached last."""
+        """Where the engine was when it was last reached."""
 
     def find_place_by(self, place: Callable[[], str]) -> None:
-        """The engine, which is reached, is where this says."""
+        """`place` returns where the engine is, which is reached now."""
         self._place = place
         self._known_place = place()
 
     def lease_left_ms(self, now_ms: int, lease_ms: int) -> int:
-        """For how long this node believes that it lives, whose lease lasts so long; 0 = it does not. It ends before the
-        others can believe that it does not, though the engine's clock is set meanwhile."""
+        """For how long this node may believe that it lives, with a lease of this length; 0 = no longer. That ends
+        before other nodes can believe that it is gone, even if the engine's clock is set meanwhile."""
         return max(0, self.heard_ms + lease_ms - CLOCK_STEP_MS_MAX - now_ms)
 
     def away_ms(self, now_ms: int) -> int:
-        """For how long it has been away; 0 = it is not."""
+        """For how long the engine has been away; 0 = it is not away."""
         return max(1, now_ms - self._since_ms) if self._closed else 0
 
     def is_busy(self, now_ms: int) -> bool:
-        """Whether it is away for so long that nothing durable can be promised."""
+        """Whether the engine has been away for so long that nothing durable can be promised."""
         return self.away_ms(now_ms) > BUSY_MS
 
     @property
     def busy_ms(self) -> int | None:
-        """From when on that is so, if it stays away; None = it is not away."""
+        """When that will be so if the engine stays away; None = it is not away."""
         return self._since_ms + BUSY_MS + 1 if self._closed else None
 
     def failed(self, way: EngineWay, sent_ms: int, now_ms: int, reason: object) -> None:
-        """A call that was sent then came to nothing."""
+        """A call that was sent at `sent_ms` has failed."""
         self.lacks_replicas = isinstance(reason, Unreplicated)
         if self.lacks_replicas:
             self.heard_ms = max(self.heard_ms, sent_ms)
@@ -102,7 +101,7 @@ class Reach:
             log.warning("the cluster's Redis is still away: %s", reason)
 
     def answered(self, way: EngineWay, sent_ms: int) -> None:
-        """A call that was sent then was answered."""
+        """A call that was sent at `sent_ms` was answered."""
         if way == "write":
             self.heard_ms = max(self.heard_ms, sent_ms)
         if way in self._closed:
