@@ -124,8 +124,8 @@ def test_of_many_whom_a_death_has_left_and_whose_death_is_lost_some_are_said_ane
     add = a.node.batches.add
     monkeypatch.setattr(a.node.batches, "add", lambda item, *rest, **more: (note(said, item), add(item, *rest, **more)))
     a.renew()
-    assert len(said) == 4 and a.reader.has_work, "and not all at once"
-    while a.reader.has_work:
+    assert len(said) == 4 and a.reader.slices.has_work, "and not all at once"
+    while a.reader.slices.has_work:
         there = len(said)
         assert a.work()
         assert len(said) <= there + 4

@@ -99,7 +99,7 @@ def test_a_node_is_sent_no_more_than_a_little_ahead_of_what_it_has_taken(monkeyp
         a.come(f"user{number}/tab")
     d = joining(town, "d")
     go_on(a)
-    assert stored(town) == 4 and not a.reader.has_work, "nothing was taken"
+    assert stored(town) == 4 and not a.reader.slices.has_work, "nothing was taken"
     most = 0
     for _ in range(1_000):
         go_on(d)
@@ -245,7 +245,7 @@ def test_a_node_finds_out_whom_it_knows_in_slices_and_tells_nobody_before_that_t
     names = sleepers(first, 90)
     names += [f"{number}/tab".partition("/")[0] for number in range(20) if first.open(f"{number}/tab")]
     joining(town, "first", first)
-    assert first.reader.has_work and not first.node.is_ready and len(first.node.homes) < 60
+    assert first.reader.slices.has_work and not first.node.is_ready and len(first.node.homes) < 60
     second = joining(town, "second")
     while first.read() or first.append():
         pass
@@ -276,7 +276,7 @@ def test_what_a_disk_alone_knows_is_brought_in_slices_and_no_faster_than_it_is_a
     go_on(a)
     while late.read() or late.work():
         pass
-    assert not late.reader.has_work and 0 < len(late.node.homes) < 300, "what waits is to be appended first"
+    assert not late.reader.slices.has_work and 0 < len(late.node.homes) < 300, "what waits is to be appended first"
     town.resume()
     assert late.node.is_ready
     assert {a.node.home_of(name) for name in names} == {late.node.me}

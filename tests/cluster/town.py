@@ -191,9 +191,9 @@ class TownNode(World):
 
     def work(self) -> bool:
         """One slice of what takes long."""
-        if not self.reader.has_work:
+        if not self.reader.slices.has_work:
             return False
-        self.reader.work(self.now_ms)
+        self.reader.slices.go_on(self.now_ms)
         self.turn()
         return True
 

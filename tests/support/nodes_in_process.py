@@ -110,7 +110,11 @@ class NodesInProcess:
             node, pump = part._node, part._pump
             assert node is not None and pump is not None
             positions.add(node.position)
-            if node.batches.confirmed != node.batches.added or pump._reader.has_work or part._pacing._is_scheduled:
+            if (
+                node.batches.confirmed != node.batches.added
+                or pump._reader.slices.has_work
+                or part._pacing._is_scheduled
+            ):
                 return False
         return len(positions) == 1
 

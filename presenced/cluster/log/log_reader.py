@@ -2,7 +2,7 @@
 
 The pump hands over all entries in order, each once. All nodes read the same entries in the same order, so that they
 agree without asking each other. Work that grows with the number of users is not done while an entry is applied, but in
-slices afterwards (`work`).
+slices afterwards (`work_slices`).
 
 The file is long because it handles every kind of entry, and the order of the steps matters within most of them.
 """
@@ -56,6 +56,7 @@ from presenced.cluster.log.observer import NobodyObserves, NodesObserver
 from presenced.cluster.log.own_figures import OwnFigures
 from presenced.cluster.log.returns import Returns
 from presenced.cluster.log.since_join import SinceJoin
+from presenced.cluster.log.work_slices import WorkSlices
 from presenced.cluster.ports import Forwarder
 from presenced.limits import RESTART_GRACE_MS
 
@@ -88,6 +89,7 @@ class LogReader:
         self._arrival = Arrival(node, self._disputes, self._since_join)
         # A node that serves has been sent the users of all older nodes, which serve themselves by then.
         self._lessons = Lessons(node, lambda: node.mine.is_ready and self._returns.is_over)
+        self.slices = WorkSlices(node, self._lost_entries, self._arrival, self._lessons, forwarder.homes_changed)
 
     def observe_by(self, observer: NodesObserver) -> None:
         """Tell the observer what the log says about nodes."""
@@ -417,20 +419,6 @@ class LogReader:
         self._node.batches.rewind(0)
         self._lost_entries.say_again(lost.acquired, now_ms)
 
-    # --- work in slices ---------------------------------------------------------------------------------------
-
-    @property
-    def has_work(self) -> bool:
-        """Whether `work` has something to do now."""
-        # Asked behind each batch: without a generator.
-        return self._inherits or self._lost_entries.has_work or self._arrival.has_work or self._lessons.has_work
-
-    @property
-    def _inherits(self) -> bool:
-        """Whether there are users to take over. A node that does not serve yet is nobody's heir, and it does not know
-        yet who the heirs are."""
-        return self._node.inheritance.has_work and self._node.mine.is_ready
-
     @property
     def told_read(self) -> tuple[int, int]:
         """Position and tag up to which the log may drop entries, as far as this node is concerned. While nodes may
@@ -440,6 +428,8 @@ class LogReader:
     def hold_nothing(self) -> None:
         """The log was told the true position of this node, whatever `told_read` says: hold nothing back from now on."""
         self._returns.hold_nothing()
+
+    # --- time -------------------------------------------------------------------------------------------------
 
     def tick(self, now_ms: int) -> None:
         """Do what becomes due with time: declare nodes gone that have not come back to a log that began anew, forget
@@ -453,24 +443,3 @@ class LogReader:
         self._returns.tick(now_ms)
         self._arrival.tick(now_ms)
         node.nodes.forget(now_ms, node.homes.counts)
-
-    def work(self, now_ms: int) -> None:
-        """Do one slice of what waits. First users of nodes that are gone are taken over, then lost entries are made
-        good, then the users of the own disk are looked through, and last users are sent to nodes that have joined. O(a
-        slice)."""
-        inheritance = self._node.inheritance
-        if self._inherits:
-            changed = inheritance.go_on(now_ms)
-            if changed:
-                self._forwarder.homes_changed(changed, now_ms)
-            if not inheritance.has_work:
-                self._lessons.begin_again()
-        elif self._lost_entries.has_work:
-            self._lost_entries.say_some(now_ms)
-        elif self._arrival.has_work:
-            # Before users are sent to others: it decides which users are this node's.
-            self._arrival.go_on(now_ms)
-            if not self._arrival.has_work:
-                self._lessons.begin_again()
-        else:
-            self._lessons.go_on(now_ms)

@@ -116,7 +116,7 @@ class Pump:
     def start(self) -> None:
         """Read, append and renew from here on."""
         self._node.batches.wake_by(self.wake)
-        if self._reader.has_work:
+        if self._reader.slices.has_work:
             self._to_work.set()
         for job in (self._read_on, self._append_on, self._renew_on, self._work_on):
             self._tasks.append(asyncio.get_running_loop().create_task(self._guarded(job)))
@@ -258,7 +258,7 @@ class Pump:
                 await asyncio.sleep(0)
                 began_ns = self._clocks.monotonic_ns()
         self._saved()
-        if reader.has_work:
+        if reader.slices.has_work:
             self._to_work.set()
         if node.batches.has_more:
             self._to_append.set()
@@ -276,7 +276,7 @@ class Pump:
                 appended_s = self._clocks.monotonic_s()
                 with contextlib.suppress(_Anew):
                     await self._append()
-                if self._reader.has_work:
+                if self._reader.slices.has_work:
                     self._to_work.set()
 
     async def _append(self) -> None:
@@ -313,8 +313,8 @@ class Pump:
         while not self._calls.is_over:
             await self._to_work.wait()
             self._to_work.clear()
-            while not self._calls.is_over and self._reader.has_work:
-                self._reader.work(self._host.begin())
+            while not self._calls.is_over and self._reader.slices.has_work:
+                self._reader.slices.go_on(self._host.begin())
                 self.wake()
                 await asyncio.sleep(0)
 
