@@ -53,7 +53,7 @@ class Clock:
         return now_ms + self.offset_ms
 
     def trusted_wall_ms(self, now_ms: int) -> int:
-        """The same by the offset that can be trusted: what is too old by this may be dropped."""
+        """The wall time by the offset that can be trusted: what is too old by it may be dropped."""
         return now_ms + self.trusted_offset_ms
 
     def due_ms(self, until_ms: int, now_ms: int) -> int:

@@ -59,7 +59,7 @@ class Company:
         return OnlinePage([(self._users[name], FULL) for name in names], following, total)
 
     def page_for(self, viewer: User, after: str, limit: int, session: Session | None = None) -> OnlinePage:
-        """The same by the eyes of a user: on the user's own link, or without one for somebody who asks for the user."""
+        """A page as one user sees it: on the user's own link, or without a link for somebody who asks for the user."""
         wide = self._wide(viewer)
         few = self._few(viewer, session)
         unseen: set[str] = set()

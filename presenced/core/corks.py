@@ -44,9 +44,9 @@ class Corks:
             self._is_worth = now_ms - put[0] < CORK_MS or self._turn - put[1] <= CORK_TURNS
 
     def divide(self, sessions: list[Session], now_ms: int, *, is_busy: bool) -> list[Session]:
-        """Of these sessions, which are all that have something pending, those to write to now. The others are `kept`
-        until their answer comes, or takes too long. To be asked once in a turn; `is_busy`: something was changed in it.
-        O(sessions), or O(1) where none waits."""
+        """Of all sessions with something pending, return those to write to now. The others are `kept` until their
+        answer comes, or takes too long. Called once in a turn; `is_busy`: the turn has changed something. O(sessions),
+        or O(1) if none waits."""
         self._turn += 1
         self._next_ms = None
         self.kept = kept = {}

@@ -175,7 +175,7 @@ class Dormants:
             self._grow()
 
     def put_all(self, users: Iterable[tuple[str, bytes]]) -> None:
-        """The same of many at once, none of whom is here yet. O(bytes)."""
+        """Put many users to sleep at once, none of whom is here yet. O(bytes)."""
         coming = [(name.encode(), both) for name, both in users]
         if not self._count:
             self._resize(max(1, -(-len(coming) // self._per_shelf)))
@@ -210,7 +210,7 @@ class Dormants:
         return both
 
     def peek(self, name: str) -> bytes | None:
-        """The same of one who sleeps on. O(users on a shelf)."""
+        """What is kept of a user, who sleeps on; None = the name is not here. O(users on a shelf)."""
         encoded = name.encode()
         number = self._number(encoded)
         at = self._names[number].find(b"\xff%b\xff" % encoded)
@@ -285,7 +285,7 @@ class Dormants:
             self.put(name.decode(), both)
 
     def tally_of_shelf(self, number: int) -> Tally:
-        """Of the users on one shelf. O(users on it)."""
+        """The tally of the users on one shelf. O(users on it)."""
         tally, start = NOTHING, 0
         packed = self._packed[number]
         names = self._names[number][1:-1].split(END) if self.tally != NOTHING else ()

@@ -224,21 +224,21 @@ class Engine:
     # --- what the server decides ------------------------------------------------------------------------------
 
     def set_policy(self, policy: Policy, now_ms: int) -> None:
-        """Another grace and another spacing from now on (`Policy.take`). O(users whose push waits)."""
+        """Apply another grace and spacing from now on (`Policy.take`). O(users whose push waits)."""
         if self.policy.take(policy):
             self.pushes.respace(now_ms)
 
     def set_memory_level(self, level: int) -> None:
-        """How short memory is from now on; what can be done without is given up."""
+        """Set how short memory is. What can be done without is given up."""
         self.memory_level = level
         self.events.set_short(level > 0)
         self.resumptions.set_short(level > 0)
 
     def set_read_only(self, code: str) -> None:
-        """Refuse what must be durable, with this code, from now on; "" = do not."""
+        """Refuse what must be durable from now on, with this code; an empty code ends that."""
         self.read_only = code
         if code == "read_only":
-            # What is not saved now is not in the log behind what is.
+            # The log may lack facts of now in front of later ones, so that no position holds after a kill.
             self.positions.distrust()
 
     def note_refusal(self, code: str) -> None:
@@ -248,13 +248,13 @@ class Engine:
     # --- time -------------------------------------------------------------------------------------------------
 
     def set_wall(self, now_ms: int, wall_ms: int) -> None:
-        """Tell what the wall clock shows at `now_ms`. What is displayed depends on it, and of the deadlines those that
-        were given as wall times."""
+        """The wall clock shows this at `now_ms`. Times that are shown depend on it, and deadlines that were given as
+        wall times."""
         self.clock_jumps.set(wall_ms - now_ms, now_ms)
 
     @property
     def next_ms(self) -> int | None:
-        """When `tick` wants to be called next; None = never, as things stand, and 0 = at once. O(parts)."""
+        """When `tick` has to be called next: 0 = at once, None = not until something comes in. O(parts)."""
         next_ms: int | None = None
         for deadline in self.parts.deadlines:
             other_ms = deadline.next_ms
@@ -263,27 +263,28 @@ class Engine:
         return next_ms
 
     def tick(self, now_ms: int) -> None:
-        """Apply what time alone brings about, as much as a turn may take; `next_ms` tells of more.
+        """Apply what has become due, as much as a turn may take; `next_ms` says whether there is more.
 
-        No record is made before all that has ended of a user is applied: what ends together is one change.
+        No record is made before all that has ended for its user is applied, so that it is one change.
         """
         self.ledger.reach(now_ms)
         self.publisher.said.let_pass(self.parts.tick, now_ms)
 
     def catch_up(self, now_ms: int) -> None:
-        """Apply all that is due by now, however much: for a start, before anybody can ask."""
+        """Apply all that is due by now, however much: at a start, before anybody can ask."""
         while (next_ms := self.next_ms) is not None and next_ms <= now_ms:
             self.tick(now_ms)
 
     def settle(self, now_ms: int) -> None:
-        """Make the records of all dirty users anew, and queue what everybody is told of it. A turn ends with it."""
+        """Make the records of all marked users anew, and queue what everybody is told of them. This is the end of a
+        turn."""
         self.ledger.reach(now_ms)
-        # What most turns have nothing of is not even called: a turn with one change makes a hundred calls as it is.
+        # Most turns do not need most of these calls: a turn with one change makes a hundred calls as it is.
         self.publisher.refresh_all(now_ms)
         if self.publisher.changes:
             self.publisher.tell_changes(now_ms)
         self.parts.settle(now_ms)
-        # After what others are told, which an answer must not come before.
+        # After what others are told: an answer must not come before that.
         if self.obligations.asking:
             until_bytes = self.outboxes.reply_bytes + limits.REPLY_BYTES_PER_TURN
             self.obligations.answer(now_ms, self.sessions.end_again, lambda: self.outboxes.reply_bytes >= until_bytes)
@@ -292,12 +293,12 @@ class Engine:
 
     @property
     def is_settled(self) -> bool:
-        """Whether every change has become facts, and the log was given them. O(1)."""
+        """Whether every change has become a fact that the log was given. O(1)."""
         return not self.publisher.has_dirty and not self.ledger.has_facts
 
     def stop(self) -> None:
-        """The daemon is about to stop in order. Who is in grace was seen last before it, and everybody else until then.
-        O(users), if anybody is in grace."""
+        """The daemon is about to stop in order. Devices in grace were last seen before that, and all others until now.
+        O(users), if a device is in grace."""
         self.releases.finish()
         self.followers.save_all()
         if self.leases.live == self.leases.connected:
@@ -310,38 +311,37 @@ class Engine:
     # --- the disk ---------------------------------------------------------------------------------------------
 
     def dump(self, now_ms: int, user: User) -> list[Fact]:
-        """What a snapshot is to say of the user. What has become too old is dropped, and perhaps with it the user (from
-        `users.order` too), so that nothing is kept and saved for ever because nobody asks for it.
-        O(what is known of the user)."""
+        """The facts about the user for a snapshot. What has become too old is dropped, and perhaps the user with it
+        (from `users.order` too): so nothing is saved for ever because nobody asks for it. O(what is known of the
+        user)."""
         facts = self.parts.facts_of(user, now_ms)
         self.users.forget_if_blank(user)
         return facts
 
     @property
     def shelves(self) -> int:
-        """On how many shelves those are who sleep; the number stays while `sleep` is held."""
+        """The number of shelves with users who sleep. It does not change while `sleep` is held."""
         return self.users.dormants.shelves
 
     def dump_asleep(self, shelf: int) -> UsersAsleep | None:
-        """What a snapshot is to say of the users on one of the `shelves`; None = there is nobody. To be asked before
-        the others, while `sleep` is held: who wakes meanwhile is the last in `users.order`. O(1)."""
+        """The users on one of the `shelves`, for a snapshot; None = there are none. Called before `dump`, while `sleep`
+        is held: a user who wakes meanwhile is the last in `users.order`. O(1)."""
         return self.sleep.fact_of(shelf)
 
     def dump_general(self, now_ms: int) -> Iterator[Fact]:
-        """What a snapshot is to say beside that: to be taken one by one, in slices, after the users."""
+        """The facts for a snapshot that are about no user. They are taken one by one, in slices, after the users."""
         return self.parts.general_facts(now_ms)
 
     def forget_blank(self) -> None:
-        """Drop the users of whom nothing is known after all. O(those whose records were found empty)."""
+        """Drop the users of whom nothing is known after all. O(users whose records were found empty)."""
         for user in self.publisher.take_blank():
             self.users.forget_if_blank(user)
 
     # --- links, as often as they speak ------------------------------------------------------------------------
 
     def heartbeat(self, session: Session, now_ms: int, idle_ms: int | None) -> bool:
-        """As `heard`, and the person's last input was `idle_ms` ago (None: no report). Returns whether anything came of
-        it that a turn has to see to. O(1), and not one call more than needed: there are more of these than of anything
-        else."""
+        """As `heard`, and the person's last input was `idle_ms` ago (None: no report). Returns whether a turn has to
+        run for it. O(1), with no more calls than needed: there are more heartbeats than anything else."""
         device = session.device
         if device is not None:
             return self.leases.heartbeat(device, now_ms, idle_ms)
@@ -349,7 +349,7 @@ class Engine:
         return False
 
     def resume(self, session: Session) -> None:
-        """The link takes again what it is sent: queue what it missed. O(what changed)."""
+        """The link reads again: queue what it has missed. O(what changed)."""
         if session.owed is not None:
             self.outboxes.resume(session)
             self.parts.resume_session(session)

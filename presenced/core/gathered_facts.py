@@ -186,7 +186,7 @@ class Gathering:
         return packed(record.version, encode_nameless(name, facts))
 
     def _packed_behind(self, name: str, gathered: _Gathered, before: bytes) -> bytes:
-        """The same of one who slept before."""
+        """What is to be kept of a user who slept before, and is away; empty = they are not."""
         version, facts = unpacked(before)
         both = _Gathered()
         is_told_anew = gathered.record is not None

@@ -59,8 +59,8 @@ def grace_end_ms(device: Device, lost_ms: int, policy: Policy) -> int:
 
 
 def held_until_ms(device: Device, since_ms: int, spread_ms: int, start: Start, policy: Policy) -> int:
-    """The same of one that was live when the daemon stopped: the grace of its kind, no less than that of the start, and
-    `spread_ms` more, from `since_ms`, the first start since it was last there. O(1)."""
+    """When the grace of a device ends that was live when the daemon stopped: it has the grace of its kind, no less than
+    that of the start, and `spread_ms` more, from `since_ms`, the first start since it was last there. O(1)."""
     if device.lease_ms is not None:
         return device.lease_ms
     patience_ms = max(policy.grace_of(device.kind), start.grace_ms) + spread_ms

@@ -61,7 +61,7 @@ class Parked(Generic[S, D]):
         self.watched = 0
         """Users whom it watched by name."""
         self.names: list[str] = []
-        """Of these, those who were let go of and have not been taken back."""
+        """Users among these who were let go of and have not been taken back."""
         self.channels: list[str] = []
         self.devices: list[tuple[int, D]] = []
         """With the refs under which they were held."""
@@ -70,9 +70,9 @@ class Parked(Generic[S, D]):
         self.taken: list[tuple[int, TakenWhy]] = []
         """Refs whose devices were lost before they could be let go of, and why."""
         self.leased: dict[D, None] | None = None
-        """Of the devices, those that live until a promised time."""
+        """Devices among these that live until a promised time."""
         self.kicked: dict[D, None] | None = None
-        """Of the devices, those whose users were kicked since."""
+        """Devices among these whose users were kicked since."""
         self.watches_contacts = False
         self.follows_contacts = False
         """Whether it was told of changes of its user's list of contacts."""

@@ -287,7 +287,7 @@ class User(Timer):
         self.text_until_ms = 0
         self.text_due_ms = 0
         self.text_by_wall = False
-        """Of these two, as with a claim: the wall time holds if the wall clock is set."""
+        """Whether `text_until_ms` is the true end when the wall clock is set, and not `text_due_ms` (as in `Claim`)."""
         # what belongs to few
         self.shown: Shown | None = None
         """What others see instead of the text; None = the text."""
@@ -314,7 +314,7 @@ class User(Timer):
         self.encoded: bytes | None = None
         """The record as msgpack; made when first needed, dropped when the record changes."""
         self.digest = UNMADE
-        """Of the record, likewise; UNMADE until then."""
+        """The digest of the record, likewise; UNMADE until then."""
         self.primary: Device | None = None
         self.dirty = False
         """Something was said since the record was last made."""
@@ -377,7 +377,7 @@ class Face:
         """As it was told last, with the version of that moment."""
         self.encoded: bytes | None = None
         self.digest = UNMADE
-        """Of the record, as of a user's."""
+        """The digest of the record, as in `User`."""
         self.watchers: dict[Session, Sink] = {}
         # spacing, as of a user
         self.push_credit = 0

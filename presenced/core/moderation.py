@@ -43,7 +43,7 @@ class Moderation:
         self._cut_off(now_ms, user, self._revocations.add(user, before_ms))
 
     def apply_revocation(self, now_ms: int, user: User, before_ms: int) -> None:
-        """The same, as another node has decided it."""
+        """Another node has decided such a revocation: apply it here."""
         self._cut_off(now_ms, user, self._revocations.apply(user, before_ms))
 
     def _cut_off(self, now_ms: int, user: User, moment_ms: int) -> None:

@@ -72,7 +72,7 @@ class OnlineIndex:
         return _page(behind(self.names, after), limit)
 
     def page_of(self, patterns: Patterns, after: str, limit: int) -> tuple[list[str], str]:
-        """The same of the names that the patterns match. O(limit log patterns + patterns log online)."""
+        """A page of the names that the patterns match, as by `page`. O(limit log patterns + patterns log online)."""
         return _page(self._matching(patterns, after), limit)
 
     def names_of(self, patterns: Patterns) -> list[str]:

@@ -30,7 +30,7 @@ class Start(NamedTuple):
     grace_ms: int
     """The least grace of devices that were live."""
     spread_ms: int
-    """And up to this much more, spread over the users."""
+    """The most that is added to it, spread over the users."""
     heard_ms: int | None
     """When devices that were live and not silent were heard last; None if that is not known."""
     begun_ms: list[int]
@@ -59,7 +59,7 @@ class Restoring(Protocol):
         """The same text as one object for all users. Ids, labels and emoji are few, and each fact brings new copies."""
 
     def shared_number(self, number: int) -> int:
-        """The same for numbers."""
+        """The same number as one object for all users."""
 
     def due_ms(self, until_ms: int) -> int:
         """The deadline for a wall time (`Clock.due_ms`)."""

@@ -34,7 +34,7 @@ class Policy(msgspec.Struct):
     idle_by_kind: dict[str, tuple[int, int]] = {}
     """Other values of the two for kinds of devices: kind to (away_after_ms, offline_after_ms)."""
     kinds_met: dict[str, None] = {}
-    """Of the kinds with times of their own, the ones that a device has come with."""
+    """Kinds with times of their own with which a device has come."""
     change_spacing_ms: int = limits.CHANGE_SPACING_MS
     """Least time between two pushes of one user's record once the burst is spent; 0 = no spacing."""
     change_burst: int = limits.CHANGE_BURST

@@ -338,7 +338,7 @@ class Publisher(Part):
             self.take_up(user)
 
     def take_up(self, user: User) -> None:
-        """The same for one user of whom all facts were read. O(devices and claims)."""
+        """Take the restored record of one user, as `resume` does. O(devices and claims)."""
         user.primary = user.devices.get(user.record.device)
         if not user.is_copy and self._differs(user):
             self.said.let_pass(self.mark_dirty, user)

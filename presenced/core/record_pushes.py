@@ -43,7 +43,7 @@ class RecordPushes(Part):
             self._outboxes.fan_out(user)
 
     def push_erased_face(self, face: Face) -> None:
-        """The same for those who saw a face of the user. O(watchers)."""
+        """Nothing is known of the user whose face this is: its watchers are told at once. O(watchers)."""
         self._outboxes.fan_out_face(face)
 
     # --- time -------------------------------------------------------------------------------------------------

@@ -213,15 +213,15 @@ class ContactSet(FactBase, tag=22):
     other_flags: int
     """The contact's, of the user."""
     version: int
-    """Of the user's list with this; 0 = it has not changed as far as clients know."""
+    """The version of the user's list with this; 0 = it has not changed as far as clients know."""
     other_version: int
     side: ContactSide | None = None
     other_side: ContactSide | None = None
 
 
 class ContactsSet(FactBase, tag=23):
-    """The same of several contacts of one user at once: a list that was set as a whole, as one fact, so that all of it
-    is there or nothing; and in snapshots."""
+    """What holds between one user and several contacts: a list that was set as a whole, as one fact, so that all of it
+    is there or nothing. Snapshots have it as well."""
 
     user: str
     contacts: list[str]
@@ -229,7 +229,7 @@ class ContactsSet(FactBase, tag=23):
     """One for each: the user's, and the contact's times 256."""
     version: int
     other_version: int
-    """Of the list of each of the contacts; 0 = their own facts say it."""
+    """The version of the list of each contact; 0 = their own facts say it."""
     sides: list[tuple[int, ContactSide | None, ContactSide | None]] = []
     """What more is known of some of them, by their place in the list."""
 
@@ -241,7 +241,7 @@ class BlockSet(FactBase, tag=24):
     contact: str
     blocked: bool
     version: int = 0
-    """Of the user's list of contacts with this; 0 = nothing of it is seen."""
+    """The version of the user's list of contacts with this; 0 = nothing of it is seen."""
 
 
 class HidingSet(FactBase, tag=25):
@@ -321,7 +321,7 @@ class ContactsKept(FactBase, tag=38):
     flags: list[int]
     """One for each."""
     version: int
-    """Of the user's list."""
+    """The version of the user's list."""
     sides: list[tuple[int, ContactSide]] = []
     """What more is known of some of them, by their place in the list."""
     changes: ChangesKept | None = None

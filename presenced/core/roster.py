@@ -60,7 +60,7 @@ class Roster:
     def __init__(self) -> None:
         self.contacts: dict[str, Known] = {}
         self.version = 0
-        """Of its last change."""
+        """The version of its last change."""
         self._asking: dict[str, int] | None = None
         self._is_in_order = True
         self.strangers = 0
@@ -115,7 +115,7 @@ class Roster:
             self._count(name, before, flags, asked)
 
     def put_flags(self, name: str, flags: int) -> None:
-        """The same of a contact of whom these flags say all, who does not ask to see the user. O(1)."""
+        """These flags are all that is known of the contact, who does not ask to see the user. O(1)."""
         before = self.contacts.get(name, 0)
         if not isinstance(before, int) or before & ASKS:
             self.put(name, Contact(flags), 0)

@@ -26,7 +26,7 @@ from presenced.wire.messages import DeviceStatus, Hello
 _NO_REFS: dict[int, Device] = {}
 
 LOSSES = ("", "lease_expired", "frame_timeout")
-"""How a link ends whose client may take back what it had: with the connection, or because nothing came in time."""
+"""The codes of ends after which a client may take back what its link had: a lost connection, or silence."""
 
 
 class Sessions:
@@ -61,8 +61,8 @@ class Sessions:
     # --- coming -----------------------------------------------------------------------------------------------
 
     def open_without_device(self, now_ms: int, session: Session) -> None:
-        """The session has no device of its own: it holds its lease itself. One of a user sees by that user's eyes, and
-        is seen by nobody."""
+        """The session has no device of its own, and holds a lease itself. A user's session sees with that user's eyes,
+        and is seen by nobody."""
         if session.role == "user":
             session.viewer = self._users.get_or_new(session.user_name)
         self._session_leases.start(session, now_ms)
@@ -287,11 +287,11 @@ class Sessions:
             self._leases.lose(device, now_ms)
 
     def lease_ended(self, session: Session, ref: int) -> None:
-        """The session held a device under this ref whose lease has ended, and which is gone."""
+        """The lease of a device has ended that the session held under this ref: the device is gone."""
         self._holders.tell(session, ref, "ended")
 
     def end_device(self, device: Device, now_ms: int) -> None:
-        """The device says bye, or its service does for it."""
+        """The device says bye, or its service does so for it."""
         self._end_device(device, now_ms, "bye")
 
     def _end_device(self, device: Device, now_ms: int, reason: str) -> None:
@@ -302,11 +302,11 @@ class Sessions:
             self._devices.forget(device)
 
     def end_again(self, session: Session, now_ms: int) -> None:
-        """A session that had ended was answered a question, after which it may watch something again."""
+        """An ended session was answered a question, by which it may have begun to watch something."""
         self._end(session, now_ms)
 
     def _end(self, session: Session, now_ms: int) -> None:
-        """Forget what the session watches and is owed. The one way out for every session. Idempotent."""
+        """Forget what the session watches and is owed. Every session ends by this. Idempotent."""
         session.ended = True
         self._parts.end_session(session, now_ms)
         self._outboxes.end(session)
@@ -329,7 +329,7 @@ class Sessions:
             self._session_leases.rearm(session)
 
     def _take_rights(self, now_ms: int, session: Session, rights: Rights | None) -> None:
-        """The one place at which the rights of a session change: whatever depends on them is brought up to date."""
+        """Change the rights of a session, and bring up to date what depends on them. Nothing else changes them."""
         session.rights = rights
         self._parts.rights_changed(session, now_ms)
         if rights is None or not session.refs:

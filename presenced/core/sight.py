@@ -56,7 +56,7 @@ class Sight:
         return face(viewer, user, self.grounds, session.rights)
 
     def face_for(self, viewer: User, user: User) -> int:
-        """The same for whatever is answered to a user by other ways than a link of theirs."""
+        """Which face of the user another user is given, in answers that do not go to a link of theirs."""
         return face(viewer, user, self.grounds, None)
 
     def sees_contacts(self, viewer: User) -> bool:

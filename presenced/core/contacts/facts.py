@@ -37,7 +37,7 @@ def fact_of(user: User, contact: str, other: User | None, version: int, other_ve
 def joint_fact_of(
     user: User, pairs: Iterable[tuple[str, User | None]], version: int, other_version: int
 ) -> ContactsSet:
-    """The same of several contacts, each with their user, as one fact. O(contacts)."""
+    """What holds now between users and their contacts, as one fact. O(contacts)."""
     contacts: list[str] = []
     flags: list[int] = []
     sides: list[tuple[int, ContactSide | None, ContactSide | None]] = []

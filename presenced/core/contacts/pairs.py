@@ -23,7 +23,7 @@ class _Told(NamedTuple):
     old: Contact
     new: Contact
     version: int
-    """Of the user's list; 0 = the user sees no change."""
+    """The version of the user's list; 0 = the user sees no change."""
 
 
 KnownSide = tuple[int, ContactSide | None]
@@ -85,7 +85,7 @@ class Pairs:
             self._tell(one, now_ms)
 
     def change_all(self, now_ms: int, user: User, pairs: Sequence[Pair]) -> None:
-        """The same for many contacts of one user, of whom each is another than before. It is one fact, and each contact
+        """Change many contacts of one user, each of them another contact than before. It is one fact, and each contact
         has a version of its own, so that a client knows at every moment how far it has come. O(pairs)."""
         if not pairs:
             return
@@ -161,7 +161,7 @@ class Pairs:
         return told
 
     def apply_all(self, now_ms: int, user: User, pairs: Sequence[KnownPair], versions: tuple[int, int]) -> None:
-        """The same of several contacts of one user, each with a version of its own, of which the last is given.
+        """Apply this to several contacts of one user, each with a version of its own, of which the last is given.
         O(pairs)."""
         users, own, roster = self._users, user.name, self.roster(user)
         told: list[_Told] = []
@@ -286,8 +286,8 @@ class Pairs:
         return other
 
     def take_up_flags(self, user: User, contacts: Sequence[str], flags: Sequence[int], version: int) -> None:
-        """The same for many contacts, with the flags of both sides as in `ContactsSet`; none of them asks, and nothing
-        more is known of them. Their lists come to this version. O(contacts)."""
+        """A fact says this of many contacts, with the flags of both sides as in `ContactsSet`; none of them asks, and
+        nothing more is known of them. Their lists get this version. O(contacts)."""
         find, own, mine = self._users.get, user.name, self.roster(user)
         for name, both in zip(contacts, flags, strict=True):
             other, theirs = find(name), both >> 8
@@ -309,7 +309,7 @@ class Pairs:
     def take_up_own(
         self, user: User, contacts: Sequence[str], flags: Sequence[int], sides: Mapping[int, ContactSide]
     ) -> Roster:
-        """The same of the user's side alone; returns the list. O(contacts)."""
+        """A fact says this of the user's side alone. Returns the list. O(contacts)."""
         awake, roster = self._users.awake, self.roster(user)
         for place, (name, mine) in enumerate(zip(contacts, flags, strict=True)):
             other = awake(name)

@@ -39,7 +39,7 @@ class ToldLists:
         pairs.count(roster.listed, len(roster.asking or ()))
 
     def replace_asleep(self, before: Tally, after: Tally) -> None:
-        """The same of a user who sleeps on, by what is counted of the lists. O(1)."""
+        """Replace the list of a user who sleeps on, by what is counted of lists. O(1)."""
         self._pairs.count(after.contacts - before.contacts, after.requests - before.requests)
 
     def decide(self, now_ms: int, user: User, fact: ContactsKept, *, says_all: bool) -> None:
@@ -118,5 +118,5 @@ class ToldLists:
 
 
 def with_flags(contact: Contact, flags: int) -> Contact:
-    """The same contact with these flags. O(1)."""
+    """A copy of the contact with these flags. O(1)."""
     return Contact(flags, contact.name, contact.groups, contact.note if flags & ASKS else "")

@@ -67,7 +67,7 @@ class Awaits(Part):
         self._lines: dict[User | Session, list[OneAwait]] = {}
         """Of a user or of a link, those that are still to be looked at, the next one last."""
         self._again: dict[User | Session, None] = {}
-        """Of these, who has changed again meanwhile: all are looked at once more after that."""
+        """Users and links among these that changed again meanwhile: all are looked at once more after that."""
         self._held: dict[Session, dict[OneAwait, None]] = {}
         """Of links that do not read, the awaits that would have been answered."""
 

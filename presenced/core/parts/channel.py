@@ -23,7 +23,8 @@ class Channel:
         """Names of the members who are online, in order."""
         self.counts: dict[str, int] = dict.fromkeys(ONLINE_STATUSES, 0)
         self.watchers: dict[Session, int] = {}
-        """And at which of all questions about channels each began to watch: of what was before, its page told it."""
+        """The sessions that watch, each with the number of the question by which it began: its page had all that was
+        before."""
         self.watched_seq = 0
         """The last of these."""
         self.paged_seq = 0

@@ -21,7 +21,7 @@ SLICE_DELIVERIES = 4_000
 """Deliveries of channel events in one turn, and those of one channel more: about 3 ms."""
 
 SHARE_DELIVERIES = 1_000
-"""Of these what one member may take before it is another's turn."""
+"""How many of these one member may take before it is another's turn."""
 
 
 class News:

@@ -320,7 +320,8 @@ class Channels(Part):
                 self.reports.note_face(session, channel, subject, self.views.face(session, channel, subject))
 
     def note_subject(self, subject: User) -> None:
-        """The same for all who watch a channel that the subject is in, or has just left. O(watchers of these)."""
+        """How links see the subject is about to change: note it for all watchers of channels that the subject is in, or
+        has just left. O(watchers of these)."""
         for channel in self._told_in(subject).values():
             for session in channel.watchers:
                 if session.viewer is not None:

@@ -265,7 +265,7 @@ class Contacts(Part):
             self._move(other, fact.other_version)
 
     def appliers(self) -> Mapping[type, TakeUp]:
-        """The same, where links are told of it."""
+        """One pair, several, and one side of several, where links are told of it."""
         return {ContactSet: self._apply, ContactsSet: self._apply_all}
 
     def _apply(self, source: Restoring, fact: ContactSet) -> None:
@@ -325,7 +325,7 @@ def _shared(source: Restoring, side: ContactSide | None) -> ContactSide | None:
 
 
 def _shared_side(source: Restoring, side: ContactSide) -> ContactSide:
-    """The same with one object for each group, of which people have few."""
+    """The same side with one object for each group, of which people have few."""
     if not side.groups:
         return side
     return ContactSide(side.name, tuple(source.shared(group) for group in side.groups), side.note, side.asked)

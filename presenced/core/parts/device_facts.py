@@ -47,7 +47,8 @@ def restore_device(source: Restoring, fact: DeviceSet) -> None:
 
 
 def write_device(source: Restoring, fact: DeviceSet) -> Device:
-    """The same, but for the channels of one that is gone: whoever counts on them ends that first."""
+    """Enter the device as the fact says, as `restore_device` does, except the channels of one that is gone: whoever
+    counts on them ends that first."""
     user = source.user(fact.user)
     device = user.devices.get(fact.device)
     if device is None:

@@ -106,7 +106,8 @@ class EventHistory:
         self._drop()
 
     def _make_chunk(self, streams: dict[int, tuple[int, int]], wall_ms: int) -> None:
-        """Of the tail. Events of somebody who was erased have no time: where there are no others, it is `wall_ms`."""
+        """Make a chunk of the tail. Events of an erased user have no time: if there are no others, its time is
+        `wall_ms`."""
         times = [fact.at_ms for fact in self.tail if fact.at_ms] or [wall_ms]
         span_ms = min(times), max(times)
         place = self.tail_after, self.seq, len(self.tail)

@@ -191,7 +191,7 @@ class PrivacySettings(Part):
         drop_if_blank(user)
 
     def _shared(self, name: str) -> str:
-        """The same name as the object that the user of this name has, if there is one."""
+        """The name as one object: that of the user of this name, if there is one."""
         user = self._users.get(name)
         return name if user is None else user.name
 
@@ -253,7 +253,7 @@ class PrivacySettings(Part):
         self._set_audience(source.user(fact.user), _with_names(_audience_in(fact), source.shared))
 
     def appliers(self) -> Mapping[type, TakeUp]:
-        """The same, where watchers are filed anew by it."""
+        """Blocks, hiding and audiences, where watchers are filed anew by them."""
         return {BlockSet: self._apply_block, HidingSet: self._apply_hiding, AudienceSet: self._apply_audience}
 
     def _apply_block(self, source: Restoring, fact: BlockSet) -> None:
@@ -325,7 +325,7 @@ def _check_room(names: Mapping[str, None], sentence: str) -> None:
 
 
 def _with_names(audience: Audience, shared: Shared) -> Audience:
-    """The same with the names as shared objects."""
+    """A copy with the names as shared objects."""
     always, never = (frozenset(shared(name) for name in names) for names in (audience.always, audience.never))
     return audience._replace(always=always, never=never)
 

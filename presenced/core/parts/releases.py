@@ -25,7 +25,7 @@ class Releases(Part):
         self._holding = holding
         self._end_parking: Callable[[Session], object] = lambda session: None
         self._sessions: dict[Session, int] = {}
-        """And when each was lost."""
+        """Ended sessions that still hold something, and when each was lost."""
 
     def tell_parked(self, tell: Callable[[Session], object]) -> None:
         """Call this with each session that is `parked` once it has been let go of wholly."""

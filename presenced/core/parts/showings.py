@@ -149,8 +149,8 @@ class Showings(Part):
                 self._end(user, name, fact.device)
 
     def appliers(self) -> Mapping[type, TakeUp]:
-        """The same, where watchers are filed anew by it. A block of the pair may have been decided elsewhere before the
-        user's own node knew of it, and stands."""
+        """What was shown, where watchers are filed anew by it. A block of the pair may have been decided elsewhere
+        before the user's own node knew of it, and stays."""
         return {ShowingSet: self._apply}
 
     def _apply(self, source: Restoring, fact: ShowingSet) -> None:

@@ -68,9 +68,9 @@ class Sleep(Part):
         self._left: deque[tuple[int, User]] = deque()
         """Who went offline, and when to look at them; the earliest first."""
         self._again: deque[tuple[int, User]] = deque()
-        """The same of those who were looked at and could not sleep."""
+        """Users who were looked at and could not sleep, and when to look at them again."""
         self._risen: deque[tuple[int, User]] = deque()
-        """The same of those who were woken."""
+        """Users who were woken, and when to look at them."""
         self._just_woken: list[User] = []
         self._unseen = 0
         """Places of `Users.order` that were filled by the start and not looked at yet, from the end."""

@@ -23,11 +23,9 @@ class Users(dict[str, User]):
     def __init__(self, parts: Parts, publisher: Publisher) -> None:
         super().__init__()
         self.order: list[User] = []
-        """The same users by `User.position`, for walks that take longer than a turn.
-
-        The last takes the place of one that is dropped. So a walk from the end to the start sees every user that
-        was there when it began, whatever comes and goes meanwhile.
-        """
+        """The same users by `User.position`, for walks that take longer than a turn. The last user takes the place of
+        one that is dropped. So a walk from the end to the start sees every user who was there when it began, whoever
+        comes and goes meanwhile."""
         self.awake: Callable[[str], User | None] = partial(_awake, self)
         """The user of this name who is awake; one who sleeps sleeps on. Without a step of the interpreter. O(1)."""
         self.dormants = Dormants()

@@ -53,7 +53,7 @@ class Watches(Part):
         self.count = 0
         """Watches of all sessions together."""
         self._late: dict[tuple[Session, User], None] = {}
-        """Of these, who had not been told the last of the face that they had."""
+        """Sessions among these that were not told the last record of the face that they had."""
         self._moved: dict[tuple[Session, User], Record | None] = {}
         """Watchers who were given another face in this turn, and what they were told before; None = nothing."""
         self._filed_with: dict[tuple[Session, User], Record] = {}
