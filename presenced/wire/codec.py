@@ -13,6 +13,7 @@ from typing import Final, cast, get_args
 
 import msgspec
 
+from presenced.wire.choices import with_choices
 from presenced.wire.messages import ClientMessage, Message, RequestId, ServerMessage
 
 
@@ -170,7 +171,8 @@ def _naming_the_field(wrong: str, message: type[Message]) -> str:
     if what.startswith("Expected "):
         # It has the name of Python's for what MessagePack calls nil, and the document null.
         what = what.replace("got `None`", "got `null`")
-    return f"{fields[int(found[1])]}{found[2]}: {what}"
+    field = fields[int(found[1])]
+    return f"{field}{found[2]}: {what if found[2] else with_choices(what, message, field)}"
 
 
 _TOO_SHORT = re.compile(r"Expected `array` of at least length [0-9]+, got ([0-9]+)")

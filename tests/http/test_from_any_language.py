@@ -28,7 +28,8 @@ DAY = """anna is dnd in a meeting
 bob is offline
 in the room: anna
 a notification for anna: at, because of dnd
-refused: bad_request: set_status: status: Invalid enum value 'busy'
+refused: bad_request: set_status: status: Invalid enum value 'busy'\
+; there are chat, online, away, xa, dnd, offline, auto
 """.splitlines()
 
 

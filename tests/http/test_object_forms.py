@@ -131,7 +131,11 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "too many": ("get_status", b'{"users":[' + b",".join([b'"a"'] * 257) + b"]}", "users: Expected `array` of length"),
     "none": ("get_status", b'{"users":[]}', "users: Expected `array` of length >= 1"),
     "one of several": ("get_status", b'{"users":["a",1]}', "users[1]: Expected `str`, got `int`"),
-    "a word that is none": ("set_status", b'{"status":"busy"}', "status: Invalid enum value 'busy'"),
+    "a word that is none": (
+        "set_status",
+        b'{"status":"busy"}',
+        "status: Invalid enum value 'busy'; there are chat, online, away, xa, dnd, offline, auto",
+    ),
     "the same twice": ("who", b'{"limit":1,"limit":2}', "the field limit stands twice"),
     "the same twice, hidden": ("who", b'{"limit":1,"\\u006cimit":2}', "the field limit stands twice"),
     "the same twice inside": (

@@ -11,6 +11,7 @@ import msgspec
 
 from presenced.errors import PresenceError, RequestError
 from presenced.http.api.requests import ApiRequest
+from presenced.wire.choices import with_choices
 from presenced.wire.json_faults import json_fault
 
 JSON_TYPE = "application/json"
@@ -84,6 +85,8 @@ def _sentence(error: Exception, request: ApiRequest, body: bytes) -> str:
         what = f"the field {unknown[1][:40]} is not known" + ("" if place else f"; there are {fields or 'none'}")
     elif missing := _MISSING.fullmatch(what):
         what = f"the field {missing[1]} is missing"
-    elif not place:
+    elif place:
+        what = with_choices(what, request.form, place)
+    else:
         what = f"the body is no JSON object: {what}"
     return f"{place[:60]}: {what[:_WRONG_CHARS_MAX]}" if place else what[: _WRONG_CHARS_MAX + 100]
