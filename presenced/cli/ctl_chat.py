@@ -57,14 +57,22 @@ def shell(context: Context) -> None:
     is_terminal = os.isatty(STDIN)
 
     async def work() -> int:
+        import asyncio  # Loaded by now, as this runs on its loop.
+
         code = exits.OK
         async with context.target.acting(reconnect=True) as acting:
             tell_of_links(acting.link, context.output)
             lines = _Lines()
             while True:
-                if is_terminal:
-                    await aside(partial(click.echo, f"{acting.name}> ", nl=False, err=True))
-                line = await lines.next()
+                try:
+                    if is_terminal:
+                        await aside(partial(click.echo, f"{acting.name}> ", nl=False, err=True))
+                    line = await lines.next()
+                except asyncio.CancelledError:
+                    # What comes behind Ctrl-C begins on a line of its own.
+                    if is_terminal:
+                        click.echo(err=True)
+                    raise
                 if line is None or line.strip().lower() in ENDS:
                     break
                 if line.strip():

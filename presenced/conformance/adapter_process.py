@@ -42,7 +42,7 @@ class AdapterProcess:
         try:
             process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=LINE_BYTES_MAX)
         except OSError as error:
-            raise AdapterDied(f"{command[0]} cannot be started: {error}") from error
+            raise AdapterDied(f"{command[0]} cannot be started: {error.strerror or error}") from error
         assert process.stdout is not None
         line = await process.stdout.readline()
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import Final
 
@@ -79,7 +80,10 @@ async def hold_server(
     `OSError` if nothing listens at one of the addresses."""
     for host, port in {(one.host, one.port_of(transport)) for one in nodes.addresses for transport in transports}:
         if port:
-            _, writer = await asyncio.open_connection(host, port)
+            try:
+                _, writer = await asyncio.open_connection(host, port)
+            except ConnectionError as error:
+                raise OSError(f"no server answers at {host}:{port} ({os.strerror(error.errno or 0)})") from None
             writer.close()
     places = asyncio.Semaphore(SERVER_DIALOGUES_AT_ONCE)
 
@@ -110,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = _parser().parse_args(arguments)
     transports = [chosen.transport] if chosen.transport else []
     if chosen.list:
-        _list()
+        _show(_list())
         return
     try:
         if chosen.client is not None:
@@ -125,8 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (AdapterDied, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    print(title)
-    print("\n".join(report(outcomes, is_verbose=chosen.verbose)))
+    _show([title, *report(outcomes, is_verbose=chosen.verbose)])
     sys.exit(any(outcome.result == "failed" for outcome in outcomes) if outcomes else 2)
 
 
@@ -163,9 +166,19 @@ def _host_and_port(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _list() -> None:
+def _show(lines: Iterable[str]) -> None:
+    """Print the lines. A reader that has read enough, as `| head` does, changes no exit code."""
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _list() -> Iterator[str]:
     found = [(file, file.dialogues) for file in client_files()] + [(file, file.dialogues) for file in server_files()]
     for file, dialogues in found:
-        print(f"{file.vectors}: {file.about}")
+        yield f"{file.vectors}: {file.about}"
         for dialogue in dialogues:
-            print(f"  {dialogue.name} (protocol.md, {dialogue.section}): {dialogue.about}")
+            yield f"  {dialogue.name} (protocol.md, {dialogue.section}): {dialogue.about}"

@@ -129,6 +129,7 @@ class TestShell:
                 assert process.wait(PATIENCE_S) == exits.INTERRUPTED
             rest = until(controller, None)
             assert "Traceback" not in rest and "Fatal" not in rest
+            assert rest.endswith("\r\n"), "the prompt of the shell behind it has a line of its own"
             os.close(controller)
 
 

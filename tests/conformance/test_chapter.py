@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +18,8 @@ from presenced.conformance.dialogue_files import ClientStep, DoStep, EventStep, 
 from presenced.conformance.patterns import mismatch
 from presenced.conformance.vector_files import KINDS
 from tests.docs.document import SECTIONS, table
+from tests.support import REPOSITORY
+from tests.support.until import PATIENCE_S
 
 FILES, STEPS, ADAPTER = (SECTIONS[f"27.{number}"].body for number in (1, 2, 3))
 
@@ -104,4 +108,18 @@ def test_what_cannot_be_tried_is_told_apart_from_what_fails(
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said and "[Errno" not in said
+
+
+def test_a_reader_that_has_read_enough() -> None:
+    """As with `| head`."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "presenced.conformance", "--list"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=REPOSITORY,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(PATIENCE_S)) == (b"", 0)
