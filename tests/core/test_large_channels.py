@@ -15,6 +15,7 @@ from presenced.limits import (
 )
 from presenced.wire.messages import (
     Attach,
+    Block,
     ChannelCounts,
     GetMembers,
     Join,
@@ -301,3 +302,18 @@ def test_whatever_happens_in_whatever_turn_every_watcher_knows_who_is_there(seed
             assert room.total == len(there)
             assert room.members is None or sorted(room.members) == there
     assert not any(isinstance(message, ChannelCounts) for message in app.messages)
+
+
+def test_who_left_a_large_channel_and_blocks_before_that_is_told_is_listed_no_longer() -> None:
+    world, app, _, _ = large()
+    # Of somebody who blocks others each watcher is told by their own eyes, a few in a turn.
+    world.standing_max = CHANNEL_FULL_MAX
+    app.join("bob/web", "room")
+    world.advance(2 * CHANNEL_INTERVAL_MS)
+    carol = world.open("carol/phone")
+    carol.watch_channel("room")
+    app.leave("bob/web", "room")
+    assert list(carol.told.rooms["room"].members or ()) == ["alice", "bob"], "the batch is to come"
+    app.done(Block(app.next_id(), "carol", "bob"))
+    world.advance(2 * CHANNEL_INTERVAL_MS)
+    assert list(carol.told.rooms["room"].members or ()) == ["alice"]

@@ -81,6 +81,17 @@ class ChannelReports:
         """The session's link may see others in the channel from now on, and is told with the turn to ask anew."""
         self._lost[session, channel] = None
 
+    @property
+    def has_batches(self) -> bool:
+        """Whether something of a large channel is still to be told. O(1)."""
+        return bool(self._sending or len(self._batches))
+
+    def is_leaving(self, channel: Channel, user: User) -> bool:
+        """Whether it is still to be told that the user has left this large channel. O(what is on its way)."""
+        return user.name in channel.left or any(
+            batch.channel is channel and user in batch.left for batch in self._sending
+        )
+
     def forget(self, channel: Channel) -> None:
         """Nobody watches the channel any longer. O(batches on their way)."""
         channel.changed, channel.left = {}, {}
@@ -214,7 +225,7 @@ class ChannelReports:
                 continue
             seen = self._views.face(session, channel, user)
             is_in = user.name in channel.online
-            was_in = self.news.is_told_of(channel, user, channel.watchers[session])
+            was_in = self.news.is_told_of(channel, user, channel.watchers[session]) or self.is_leaving(channel, user)
             was_listed, is_listed = before != HIDDEN and was_in, seen != HIDDEN and is_in
             if not was_listed and not is_listed:
                 continue

@@ -310,7 +310,8 @@ class Channels(Part):
 
     def tells_of(self, subject: User) -> bool:
         """Whether watchers of channels may be told of the user, who is in one or has just left it. O(these)."""
-        return subject.channels is not None or bool(self.reports.news.channels_of(subject))
+        reports = self.reports
+        return subject.channels is not None or reports.has_batches or bool(reports.news.channels_of(subject))
 
     def note_pair(self, viewer_sessions: Iterable[Session], subject: User) -> None:
         """How these links see the subject is about to change: note in what channels they watch, and how they see the
@@ -341,7 +342,11 @@ class Channels(Part):
         if session.channels is None:
             return []
         told_in = self._told_in(subject)
-        return [told_in[name] for name in session.channels.keys() & told_in.keys()]
+        shared = {name: told_in[name] for name in session.channels.keys() & told_in.keys()}
+        if self.reports.has_batches:
+            watched = (self.by_name[name] for name in session.channels)
+            shared |= {one.name: one for one in watched if self.reports.is_leaving(one, subject)}
+        return list(shared.values())
 
     def _told_in(self, subject: User) -> dict[str, Channel]:
         """The channels whose watchers may be told of the user, by name. O(these)."""
