@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from presenced.backplane.port import LEASE_MS
 from presenced.cluster.log import homes, inheritance, lessons
-from presenced.cluster.log.arrival import BROUGHT_AT_ONCE, UNTOLD_MS
+from presenced.cluster.log.arrival import BROUGHT_AT_ONCE, MOVED_WAIT_MS
 from presenced.cluster.log.entries import Happened, Parcel, decode_batch
 from presenced.core.contacts.agreement import check_contacts
 from presenced.core.policy import Policy
@@ -274,10 +274,10 @@ def test_a_node_waits_no_longer_than_its_new_home_may_live_for_a_user_of_whom_no
     town.pause()
     late = joined_behind_the_end_of(b)
     assert a.node.hand_over("alice", b.node.me)
-    monkeypatch.setattr(b.reader._lessons, "tell_also", lambda name, now_ms: None)
+    monkeypatch.setattr(b.reader._lessons, "send_also", lambda name, now_ms: None)
     town.resume()
     assert not late.node.is_ready
-    town.advance(UNTOLD_MS + 1_000)
+    town.advance(MOVED_WAIT_MS + 1_000)
     assert late.node.is_ready and late.shown("alice") == a.shown("alice")
 
 
@@ -302,7 +302,7 @@ def test_a_parcel_that_was_made_before_the_user_had_another_home_tells_nothing_o
     assert b.append(), "b has told all that it has"
     # As where b has not heard that a is her home.
     b.node.homes.set("alice", b.node.mine)
-    b.reader._disputes.say_whole("alice", b.now_ms)
+    b.reader._disputes.append_whole("alice", b.now_ms)
     assert b.append()
     while a.append():
         pass

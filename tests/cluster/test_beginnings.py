@@ -227,14 +227,14 @@ def test_the_next_life_of_a_node_ends_the_one_that_is_waited_for() -> None:
 
 def test_the_log_that_a_node_has_founded_is_kept_for_who_comes_back_to_it() -> None:
     [a] = (town := Town("a")).nodes
-    began = a.reader.told_read
+    began = a.reader.droppable
     alice = a.come("alice/laptop")
     alice.set_status("dnd")
-    assert a.reader.told_read == began != (a.node.position, a.node.tag)
+    assert a.reader.droppable == began != (a.node.position, a.node.tag)
     town.advance(RETURN_MS + 2_000, 1_000, alice)
-    assert a.reader.told_read == (a.node.position, a.node.tag)
+    assert a.reader.droppable == (a.node.position, a.node.tag)
     b = town.add("b")
-    assert b.reader.told_read == (b.node.position, b.node.tag), "it has founded nothing"
+    assert b.reader.droppable == (b.node.position, b.node.tag), "it has founded nothing"
 
 
 def test_what_is_appended_again_behind_what_was_said_since_is_no_news() -> None:
@@ -244,7 +244,7 @@ def test_what_is_appended_again_behind_what_was_said_since_is_no_news() -> None:
     # As after a failover in which b has not heard of a.
     b.node.homes.set("alice", b.node.mine)
     b.node.inheritance.take_up("alice", b.now_ms)
-    b.reader._disputes.say_whole("alice", b.now_ms)
+    b.reader._disputes.append_whole("alice", b.now_ms)
     town.settle()
     assert b.node.hand_over("alice", a.node.me)
     town.settle()

@@ -99,7 +99,7 @@ def test_an_offer_that_was_made_by_a_log_that_is_lost_is_made_again(monkeypatch:
     b.reader.memory.rewind(b.node.position - 1)
     b.reader._disputes.note_offered(item, b.now_ms)
     assert made == ["alice"]
-    assert not a.reader._disputes._is_unheard(b.node.mine, Offer("alice", 1, item.facts, a.node.me, item.position, 7))
+    assert not a.reader._disputes._is_undecided(b.node.mine, Offer("alice", 1, item.facts, a.node.me, item.position, 7))
 
 
 def test_an_offer_that_its_addressee_has_not_read_before_the_log_was_lost_is_made_again() -> None:
@@ -147,7 +147,7 @@ def test_who_knows_more_than_the_home_says_keeps_it_and_the_home_takes_it() -> N
     watcher.forget()
     b.node.homes.set("alice", b.node.mine)
     b.node.take_whole("alice", [], b.now_ms)
-    b.reader._disputes.say_known("alice", known)
+    b.reader._disputes.append_known("alice", known)
     town.settle()
     town.advance(1_000)
     agreed(town, ["alice"])
@@ -161,7 +161,7 @@ def test_somebody_who_was_erased_stays_erased() -> None:
     a.come("alice/laptop").set_status("dnd", text="a secret")
     b.node.homes.set("alice", b.node.mine)
     b.node.take_whole("alice", [], b.now_ms)
-    b.reader._disputes.say_known("alice", home_part_of(b.node.copies, "nobody", b.now_ms))
+    b.reader._disputes.append_known("alice", home_part_of(b.node.copies, "nobody", b.now_ms))
     town.settle()
     assert {node.shown("alice").text for node in town.nodes} == {""}
     assert [node.reader._disputes._newness_of("alice") for node in (a, c)] == [NOTHING_KNOWN] * 2
@@ -173,7 +173,7 @@ def test_who_has_said_that_it_is_the_home_and_was_told_otherwise_hands_the_user_
     town.pause()
     b.node.homes.set("alice", b.node.mine)
     b.node.inheritance.take_up("alice", b.now_ms)
-    b.reader._disputes.say_whole("alice", b.now_ms)
+    b.reader._disputes.append_whole("alice", b.now_ms)
     # As a parcel of a says, which b takes while its own word is on its way.
     b.node.homes.set("alice", a.node.mine)
     town.resume()
@@ -201,7 +201,7 @@ def test_who_has_handed_the_user_over_behind_its_word_does_not_do_so_again() -> 
     a, b, c = (town := Town("a", "b", "c")).nodes
     a.come("alice/laptop").lose()
     town.pause()
-    a.reader._disputes.say_whole("alice", a.now_ms)
+    a.reader._disputes.append_whole("alice", a.now_ms)
     assert a.node.hand_over("alice", b.node.me)
     while a.append() or a.read():
         pass
@@ -226,7 +226,7 @@ def test_a_record_that_says_the_same_under_a_newer_version_is_offered_to_nobody(
     for node in town.nodes:
         node.node.learn_lives([life])
     offer(b, "alice")
-    a.reader._disputes.say_whole("alice", a.now_ms)
+    a.reader._disputes.append_whole("alice", a.now_ms)
     town.settle()
     agreed(town, ["alice"])
     assert a.shown("alice").text == "the same"

@@ -107,7 +107,7 @@ def test_who_joins_a_log_that_has_lost_a_death_is_told_all_once_it_is_found_agai
 def test_of_many_whom_a_death_has_left_and_whose_death_is_lost_some_are_said_anew_in_each_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lost_entries, "SAID_AT_ONCE", 4)
+    monkeypatch.setattr(lost_entries, "APPENDED_AT_ONCE", 4)
     a, b, c = (town := Town("a", "b", "c")).nodes
     names = [f"user{number}" for number in range(30)]
     for name in names:

@@ -347,7 +347,7 @@ async def test_a_log_that_has_nothing_in_common_with_what_was_read_ends_the_node
 async def test_a_log_that_was_told_of_all_that_was_read_is_told_of_nothing_earlier(stage: Stage) -> None:
     """It may have dropped that by then. A renewal that names it would find another log each time, for ever."""
     await still_serves(stage, "anna")
-    assert stage.reader.told_read[0] < stage.node.position, "held for whoever comes back to a log that begins"
+    assert stage.reader.droppable[0] < stage.node.position, "held for whoever comes back to a log that begins"
     stage.log.lose_tail(1)
     await still_serves(stage, "bob")
-    assert stage.reader.told_read == (stage.node.position, stage.node.tag)
+    assert stage.reader.droppable == (stage.node.position, stage.node.tag)

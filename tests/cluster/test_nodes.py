@@ -116,7 +116,7 @@ def test_who_decides_pairs_is_the_same_after_the_log_has_begun_anew_and_whoever_
 def test_who_decides_pairs_is_the_same_while_the_log_has_lost_who_knows_all_users() -> None:
     members = Nodes()
     a, b, c = (join(members, name, key, is_ready=True) for key, name in enumerate("abc", 1))
-    members.unsay_ready([a, b, c])
+    members.withdraw_ready([a, b, c])
     members.note_ready(c)
     assert members.registrar is a, "it has not come back yet, and decides once it has"
     members.leave(b, 0)

@@ -180,7 +180,7 @@ def test_two_that_say_at_once_that_they_are_the_home_end_with_one(order: tuple[i
     b.node.inheritance.take_up("alice", b.now_ms)
     both = [(a, b)[place] for place in order]
     for node in both:
-        node.reader._disputes.say_whole("alice", home_part_of(node.node.copies, "alice", node.now_ms))
+        node.reader._disputes.append_whole("alice", home_part_of(node.node.copies, "alice", node.now_ms))
     for node in both:
         assert node.append()
     town.resume()

@@ -218,7 +218,7 @@ class TownNode(World):
 
     def renew(self) -> None:
         try:
-            done(self.backplane.renew(*self.reader.told_read))
+            done(self.backplane.renew(*self.reader.droppable))
         except Unreachable:
             return
         except (Rewound, Emptied, Fenced) as error:

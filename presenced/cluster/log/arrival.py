@@ -40,7 +40,7 @@ BROUGHT_AT_ONCE: Final = 200
 """How many users of the own disk are looked at in one slice, and how many of them taken over: 10 ms. The node has to
 renew its lease between two slices."""
 
-UNTOLD_MS: Final = 15_000
+MOVED_WAIT_MS: Final = 15_000
 """How long this node waits until the new home of a user sends the user. If that node dies, the log says so earlier."""
 
 
@@ -81,7 +81,7 @@ class Arrival:
         """Users who are still to be looked at in this phase, some at a time."""
         self.founds = False
         """No other node knows more: this node is the home of all users whom it knows."""
-        self._untold: dict[str, int] = {}
+        self._moved: dict[str, int] = {}
         """Users of whom this node has read first that they were moved, until when it waits for the new home to send
         them with their pairs."""
         self._offers: list[Offer] = []
@@ -108,7 +108,7 @@ class Arrival:
             del self._teachers[member]
             self._is_cut_short = True
         # The nodes that send all again send these users, too.
-        self._untold.clear()
+        self._moved.clear()
         for other in self._node.nodes:
             if other.incarnation < self._node.mine.incarnation or other in self._returned:
                 self._teachers[other] = None
@@ -150,7 +150,7 @@ class Arrival:
         for name, data in content.users:
             if not changes.since(name, item.position):
                 self._learn(sender, name, decode_known(data), now_ms)
-                self._untold.pop(name, None)
+                self._moved.pop(name, None)
         self._since_join.decide_again(item.position, now_ms)
         node.batches.add(Taken(sender.key, item.number))
         self._consider(now_ms)
@@ -160,12 +160,12 @@ class Arrival:
         move tells nothing of pairs. If that node dies first, the others send all of their users again. O(what is
         known)."""
         self._learn(home, name, facts, now_ms)
-        self._untold[name] = now_ms + UNTOLD_MS
+        self._moved[name] = now_ms + MOVED_WAIT_MS
 
     def tick(self, now_ms: int) -> None:
         """Stop waiting for users whom their new homes have not sent in time. O(users who were moved meanwhile)."""
-        if self._untold:
-            self._untold = {name: until_ms for name, until_ms in self._untold.items() if until_ms > now_ms}
+        if self._moved:
+            self._moved = {name: until_ms for name, until_ms in self._moved.items() if until_ms > now_ms}
             self._consider(now_ms)
 
     def _learn(self, home: Member, name: str, known: KnownFacts, now_ms: int) -> None:
@@ -205,7 +205,7 @@ class Arrival:
 
     def _consider(self, now_ms: int) -> None:
         """Go on to the users of the own disk, once all older nodes have sent theirs."""
-        if self._phase is not Phase.LEARNING or self._teachers or self._untold:
+        if self._phase is not Phase.LEARNING or self._teachers or self._moved:
             return
         node = self._node
         self.founds = not any(member.is_ready for member in node.nodes)
@@ -277,7 +277,7 @@ class Arrival:
             if filed[name] is not NOBODY:
                 # Sent by a node that died before it had sent the user to the other nodes.
                 node.inheritance.adopt(name, filed[name], now_ms)
-            self._disputes.say_known(name, all_of(node.copies, name, now_ms))
+            self._disputes.append_known(name, all_of(node.copies, name, now_ms))
         return len(left)
 
     def _make_agree(self, names: Sequence[str], now_ms: int) -> int:

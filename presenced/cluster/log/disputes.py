@@ -56,12 +56,12 @@ class Disputes:
 
     # --- what this node says ----------------------------------------------------------------------------------
 
-    def say_whole(self, name: str, now_ms: int) -> None:
+    def append_whole(self, name: str, now_ms: int) -> None:
         """Append that this node is the user's home, with all that it knows of the user except pairs. O(what is
         known)."""
-        self.say_known(name, home_part_of(self._node.copies, name, now_ms))
+        self.append_known(name, home_part_of(self._node.copies, name, now_ms))
 
-    def say_known(self, name: str, known: msgspec.Raw) -> None:
+    def append_known(self, name: str, known: msgspec.Raw) -> None:
         """Append that this node is the user's home, with these facts of the user. O(1)."""
         self._said[name] = self._said.get(name, 0) + 1
         self._node.batches.add(Whole(name, known))
@@ -103,10 +103,10 @@ class Disputes:
         """Another node has appended that it is the user's home, and what it knows of the user. O(what is known of the
         user)."""
         node, known = self._node, decode_known(item.facts)
-        is_less = self._is_less(item.user, known)
+        is_older = self._is_older(item.user, known)
         node.homes.set(item.user, sender)
         node.note_copy(item.user)
-        if is_less:
+        if is_older:
             self.offer(item.user, now_ms)
         else:
             node.take_whole(item.user, known, now_ms, says_pairs=False)
@@ -116,15 +116,15 @@ class Disputes:
     def take_moved(self, target: Member, item: Moved, now_ms: int) -> None:
         """The user's home has made `target` the home. O(what is known of the user)."""
         node, facts = self._node, decode_facts(item.facts)
-        is_less = self._is_less(item.user, facts)
+        is_older = self._is_older(item.user, facts)
         node.homes.set(item.user, target)
-        if not is_less:
+        if not is_older:
             node.replace(item.user, facts, now_ms)
         if target is node.mine:
             node.inheritance.take_up(item.user, now_ms)
-            if is_less:
-                self.say_whole(item.user, now_ms)
-        elif is_less:
+            if is_older:
+                self.append_whole(item.user, now_ms)
+        elif is_older:
             self.offer(item.user, now_ms)
 
     def take_offer(self, sender: Member, item: Offer, now_ms: int) -> None:
@@ -137,7 +137,7 @@ class Disputes:
         is_mine = node.own(name)
         if is_mine:
             self._take_revocation(name, known, now_ms)
-        if not is_mine and not self._is_unheard(sender, item):
+        if not is_mine and not self._is_undecided(sender, item):
             return
         is_newer = node.engine.users.get(name) is None or self._is_newer(item)
         if is_mine and not is_newer and item.to in (0, node.me):
@@ -152,7 +152,7 @@ class Disputes:
             node.take_whole(name, known, now_ms, says_pairs=False)
         node.homes.set(name, node.mine)
         node.inheritance.take_up(name, now_ms)
-        self.say_whole(name, now_ms)
+        self.append_whole(name, now_ms)
         if is_newer and self.erased_in(name, known):
             # Pairs that disks know of the user may be decided in this turn. The erasure is decided again behind them.
             node.engine.moderation.erase(now_ms, node.engine.users.for_request(name))
@@ -184,7 +184,7 @@ class Disputes:
     def _facts_in(self, name: str, known: KnownFacts) -> list[Fact]:
         return self._node.engine.sleep.facts_in(name, known) if isinstance(known, bytes) else known
 
-    def _is_unheard(self, sender: Member, item: Offer) -> bool:
+    def _is_undecided(self, sender: Member, item: Offer) -> bool:
         """Whether neither node decides the user: the sender takes this node for the home, this node takes the sender
         for it, or knows of none, and neither has changed since the offer was made. O(1)."""
         node = self._node
@@ -199,7 +199,7 @@ class Disputes:
         """Whether the sender had read the same log as this node when it made the offer. O(1)."""
         return self._memory.tag_at(item.position) == item.tag
 
-    def _is_less(self, name: str, known: KnownFacts) -> bool:
+    def _is_older(self, name: str, known: KnownFacts) -> bool:
         """Whether this node serves and knows a newer state of the user than this one. A state without a record is that
         of an erased user, and counts as newer. O(facts)."""
         node = self._node

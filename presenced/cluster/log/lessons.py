@@ -92,7 +92,7 @@ class Lessons:
         self._node = node
         self._is_all = is_all
         self._lessons: dict[Member, _Lesson] = {}
-        self._told: dict[Member, _Lesson] = {}
+        self._finished: dict[Member, _Lesson] = {}
         """Nodes that were sent all users and do not serve yet."""
         self._is_holding = False
 
@@ -103,22 +103,22 @@ class Lessons:
 
     def end(self, joiner: Member) -> None:
         """The node serves, or is gone: it is sent nothing more."""
-        lesson = self._lessons.pop(joiner, None) or self._told.pop(joiner, None)
+        lesson = self._lessons.pop(joiner, None) or self._finished.pop(joiner, None)
         if lesson is not None and lesson.ahead:
             self._node.batches.forget_stored(joiner.key, lesson.ahead[-1][0])
         self._hold()
 
     def begin_again(self) -> None:
         """This node is the home of more users than before. All nodes that do not serve yet are sent all users again."""
-        self._lessons |= self._told
-        self._told = {}
+        self._lessons |= self._finished
+        self._finished = {}
         for lesson in self._lessons.values():
             lesson.begin()
         self._hold()
 
     def note_taken(self, joiner: Member, number: int) -> None:
         """The node has taken in what was stored for it, up to this number. O(what it may be sent ahead)."""
-        lesson = self._lessons.get(joiner) or self._told.get(joiner)
+        lesson = self._lessons.get(joiner) or self._finished.get(joiner)
         if lesson is not None:
             lesson.note_taken(number)
             self._node.batches.forget_stored(joiner.key, number)
@@ -163,7 +163,7 @@ class Lessons:
             elif not lesson.names:
                 lesson.names = self._node.homes.of_bucket(lesson.bucket)
                 lesson.bucket += 1
-            elif self._is_to_be_told(name := lesson.names.pop()):
+            elif self._is_to_be_sent(name := lesson.names.pop()):
                 users.append((name, known := all_of(self._node.copies, name, now_ms)))
                 size += len(known)
                 cost += AWAKE_COST
@@ -176,7 +176,7 @@ class Lessons:
                 self._node.batches.add(Decided(packed_facts(followers)))
             events = self._node.engine.events
             self._node.batches.add(self._parcel(joiner, 0, events.seq, events.epoch))
-            self._told[joiner] = self._lessons.pop(joiner)
+            self._finished[joiner] = self._lessons.pop(joiner)
             self._hold()
 
     def _next_shelf(self, lesson: _Lesson) -> ToldShelf:
@@ -186,7 +186,7 @@ class Lessons:
         lesson.shelf = number + 1 if number + 1 < node.engine.users.dormants.shelves else None
         return told_shelf(node.engine, number, lambda names: node.homes.that_are(names, node.mine))
 
-    def _is_to_be_told(self, name: str) -> bool:
+    def _is_to_be_sent(self, name: str) -> bool:
         """Whether the user is this node's, and was not sent with a shelf."""
         node = self._node
         if node.homes.of(name) is not node.mine:
@@ -194,11 +194,11 @@ class Lessons:
         users = node.engine.users
         return users.awake(name) is not None or name not in users.dormants
 
-    def tell_also(self, name: str, now_ms: int) -> None:
+    def send_also(self, name: str, now_ms: int) -> None:
         """Send the user, whose home this node has just become, to all nodes that do not serve yet: no other node sends
         the user now. O(what is known of the user)."""
         users = [(name, all_of(self._node.copies, name, now_ms))]
-        for joiner, lesson in [*self._lessons.items(), *self._told.items()]:
+        for joiner, lesson in [*self._lessons.items(), *self._finished.items()]:
             self._send(joiner, lesson, users, [])
 
     def _send(self, joiner: Member, lesson: _Lesson, users: list[tuple[str, Raw]], asleep: list[UsersAsleep]) -> None:

@@ -367,7 +367,7 @@ class LogReader:
         else:
             self._disputes.take_moved(target, item, now_ms)
         if target is node.mine:
-            self._lessons.tell_also(item.user, now_ms)
+            self._lessons.send_also(item.user, now_ms)
         elif target.heirs is not None:
             node.inheritance.add(target, is_orderly=False)
         self._forwarder.homes_changed([item.user], now_ms)
@@ -400,14 +400,14 @@ class LogReader:
         node = self._node
         node.note_read(position, tag)
         lost = self._lost_entries.rewind(position)
-        node.nodes.unsay_ready(lost.ready)
+        node.nodes.withdraw_ready(lost.ready)
         node.batches.rewind(position)
         for member in lost.joined:
             # The engine has forgotten it: its next call tells it so, and it begins anew.
             if member.heirs is None and member is not node.mine:
                 self._lose(member, now_ms, now_ms, is_orderly=True)
         self._returns.wait_again(lost.returned, now_ms)
-        self._lost_entries.say_again(lost.acquired, now_ms)
+        self._lost_entries.append_again(lost.acquired, now_ms)
 
     def begin_anew(self, joined: Joined, now_ms: int) -> None:
         """The engine was emptied, and this node has joined the log that began then: its entries are read from the first
@@ -417,16 +417,16 @@ class LogReader:
         self._node.begin_history(joined)
         self._returns.begin(joined, now_ms)
         self._node.batches.rewind(0)
-        self._lost_entries.say_again(lost.acquired, now_ms)
+        self._lost_entries.append_again(lost.acquired, now_ms)
 
     @property
-    def told_read(self) -> tuple[int, int]:
+    def droppable(self) -> tuple[int, int]:
         """Position and tag up to which the log may drop entries, as far as this node is concerned. While nodes may
         still come back to a new log, that is its beginning: they have all of it to read."""
-        return self._returns.told_read
+        return self._returns.droppable
 
     def hold_nothing(self) -> None:
-        """The log was told the true position of this node, whatever `told_read` says: hold nothing back from now on."""
+        """The log was told the true position of this node, whatever `droppable` says: hold nothing back from now on."""
         self._returns.hold_nothing()
 
     # --- time -------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ from presenced.cluster.log.node import Node
 from presenced.cluster.log.nodes import Member
 from presenced.core.pair_facts import tells_pairs
 
-SAID_AT_ONCE: Final = 200
+APPENDED_AT_ONCE: Final = 200
 """How many users are appended as a whole in one turn: about 3 ms."""
 
 
@@ -48,7 +48,7 @@ class LostEntries:
         self._node = node
         self._memory = memory
         self._disputes = disputes
-        self._unsaid: dict[str, bool] = {}
+        self._to_append: dict[str, bool] = {}
         """Users of whom this node is still to append all that it knows, if it is their home. If it is not and the value
         is true, it makes an offer to the home."""
         self._lost: dict[Member, list[str]] = {}
@@ -74,11 +74,11 @@ class LostEntries:
             node.batches.add(Missing(member.key, is_given_up=True))
         return lost
 
-    def say_again(self, names: Iterable[str], now_ms: int) -> None:
+    def append_again(self, names: Iterable[str], now_ms: int) -> None:
         """Append all that is known of these users, whose home this node became in what is lost, and that events begin
         anew. O(users in a slice)."""
         self._say(names)
-        self.say_some(now_ms)
+        self.append_some(now_ms)
         self._begin_events_anew(now_ms)
 
     def _begin_events_anew(self, now_ms: int) -> None:
@@ -110,7 +110,7 @@ class LostEntries:
     def offer(self, names: Iterable[str]) -> None:
         """Offer what this node knows of these users to their homes, or append it for all nodes where it is the home
         itself. O(names)."""
-        self._unsaid |= dict.fromkeys(names, True)
+        self._to_append |= dict.fromkeys(names, True)
 
     def note_again(self, sender: Member, items: Iterable[Item]) -> None:
         """A node has appended these items again, which were applied here before. A node that has joined since applies
@@ -131,21 +131,21 @@ class LostEntries:
 
     def _say(self, names: Iterable[str]) -> None:
         for name in names:
-            self._unsaid.setdefault(name, False)
+            self._to_append.setdefault(name, False)
 
     @property
     def has_work(self) -> bool:
         """Whether something is to be appended, and there is room for it."""
-        return (bool(self._unsaid) and self._node.batches.bytes < WAITING_BYTES) or self._node.backlog.has_work
+        return (bool(self._to_append) and self._node.batches.bytes < WAITING_BYTES) or self._node.backlog.has_work
 
-    def say_some(self, now_ms: int) -> None:
+    def append_some(self, now_ms: int) -> None:
         """Append all that is known of some users. There are very many if the log has lost a death, or the engine was
-        away for long. O(`SAID_AT_ONCE`)."""
+        away for long. O(`APPENDED_AT_ONCE`)."""
         backlog = self._node.backlog
-        self._say(backlog.take(SAID_AT_ONCE))
-        for _ in range(min(SAID_AT_ONCE, len(self._unsaid))):
-            name = next(iter(self._unsaid))
-            is_witness = self._unsaid.pop(name)
+        self._say(backlog.take(APPENDED_AT_ONCE))
+        for _ in range(min(APPENDED_AT_ONCE, len(self._to_append))):
+            name = next(iter(self._to_append))
+            is_witness = self._to_append.pop(name)
             if is_witness and self._node.nodes.registrar is self._node.mine:
                 # What the registrar knows of pairs reaches others only as a decision.
                 self._node.copies.tell_pairs(name, now_ms)
@@ -158,8 +158,8 @@ class LostEntries:
                     self._node.engine.publisher.refresh(user, now_ms)
                 # With pairs, since the node that decided them may be the one that is gone.
                 part = all_of if is_witness else home_part_of
-                self._disputes.say_known(name, part(self._node.copies, name, now_ms))
+                self._disputes.append_known(name, part(self._node.copies, name, now_ms))
             elif is_witness:
                 self._disputes.offer(name, now_ms)
-        if not self._unsaid and backlog.take_lost_events():
+        if not self._to_append and backlog.take_lost_events():
             self._begin_events_anew(now_ms)

@@ -174,7 +174,7 @@ class Nodes:
         for member in self._gone.values():
             member.heirs = ()
 
-    def unsay_ready(self, members: Iterable[Member]) -> None:
+    def withdraw_ready(self, members: Iterable[Member]) -> None:
         """The log has lost that these nodes know all users, and some nodes have not read it. Until the log says so
         again they are no heirs."""
         for member in members:

@@ -38,8 +38,8 @@ class Returns:
         return not self._missing
 
     @property
-    def told_read(self) -> tuple[int, int]:
-        """See `LogReader.told_read`."""
+    def droppable(self) -> tuple[int, int]:
+        """See `LogReader.droppable`."""
         return self._first or (self._node.position, self._node.tag)
 
     def begin(self, joined: Joined, now_ms: int) -> None:

@@ -56,7 +56,7 @@ class WorkSlices:
             if not inheritance.has_work:
                 self._lessons.begin_again()
         elif self._lost_entries.has_work:
-            self._lost_entries.say_some(now_ms)
+            self._lost_entries.append_some(now_ms)
         elif self._arrival.has_work:
             # Before users are sent to others: it decides which users are this node's.
             self._arrival.go_on(now_ms)

@@ -295,7 +295,7 @@ class Pump:
             # A renewal that is under way proves nothing for calls of `prove` after it was sent.
             proofs, self._proofs = self._proofs, []
             try:
-                self.renewed = await self._command(lambda: self._backplane.renew(*self._reader.told_read))
+                self.renewed = await self._command(lambda: self._backplane.renew(*self._reader.droppable))
             except _Anew:
                 self._proofs += proofs
                 continue
