@@ -1,5 +1,5 @@
 """Why a user is shown as they are, in codes and in a sentence: the rule that decides, and what each device and claim
-has to say. It follows the merge (`merge`) and the order of claims (`precedence`), and changes nothing."""
+contributes. It follows `merge` and the order of claims (`precedence`), and changes nothing."""
 
 from __future__ import annotations
 

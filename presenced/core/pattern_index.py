@@ -1,7 +1,7 @@
-"""Who sees a user, among many who each see some: found by the name, without asking each of them.
+"""Finds who sees a user, among many who see some users each: by the name of the user, without asking each of them.
 
-Services of one customer each see a part (`*@acme`), and there may be hundreds of them. Those with prefixes are asked
-one by one.
+The services of one customer each see one part (`*@acme`), and there may be hundreds of them. Only those with prefixes
+are asked one by one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What has to be done around a change of what somebody may see: `note_...` before it, and `..._changed` behind it.
+"""What has to be done around a change of what somebody may see: `note_...` before it, and `..._changed` after it.
 
-Watchers of channels are told by what they saw before, so that this is noted first. Watchers of users are filed anew
-afterwards. Everything is told with the turn.
+Watchers of channels are told by comparison with what they saw before, so that this is noted first. Watchers of users
+are filed anew afterwards. All of it is told at the end of the turn.
 """
 
 from __future__ import annotations

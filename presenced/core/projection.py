@@ -1,7 +1,7 @@
-"""A user's state as it becomes if nothing happens. Pure: it is a copy, which runs on without the server.
+"""The state that a user will have if nothing happens. Pure: it is a copy, which runs on without the server.
 
-What comes due has its effect by the rules of the parts that own it in the real state, and what others see is merged
-anew after each moment. The parts and this module must agree: `tests/core/test_forecast.py` holds them to it.
+Each deadline has the effect that the rules of the part have which owns it in the real state, and what others see is
+merged anew after it. The parts and this module must agree: `tests/core/test_forecast.py` checks that.
 """
 
 from __future__ import annotations

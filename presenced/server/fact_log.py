@@ -18,8 +18,8 @@ from presenced.server.status import LogStatus
 logger = logging.getLogger("presenced")
 
 Ack = tuple[Session | None, int, bytes]
-"""A reply that waits: the session, its request's id, and what to say (b"" = done). Without a session: the number of an
-event, which followers may be told once its fact is durable."""
+"""A reply that waits: the session, the id of its request, and the reply (b"" = `Done`). Without a session it is the
+number of an event, which followers may be told once its fact is durable."""
 
 
 class LogFailed(Exception):
@@ -48,18 +48,18 @@ class Log(Protocol):
         """The acks whose facts could not be made durable, each once."""
 
     def take_late(self) -> Sequence[Ack]:
-        """The acks that are waited for no longer, each once: their facts hold, and may be as durable as promised only
-        much later. None is about an event."""
+        """The acks for which nobody waits any longer, each once: their facts hold, and become as durable as promised
+        perhaps much later. None is about an event."""
 
     @property
     def erased_until(self) -> int:
-        """The number of the newest erasure (`core.parts.erasures`) whose user has left no trace here; so it is with all
-        before it."""
+        """The number of the newest erasure (`core.parts.erasures`) of which, and of all before it, nothing is left
+        here."""
 
     # --- each second, and for the operator --------------------------------------------------------------------
 
     def look(self) -> None:
-        """Tell of a disk that does not take what it is given, and of the end of that. O(1)."""
+        """Report a disk that does not take what it is given, and the end of that. O(1)."""
 
     def status(self) -> LogStatus | None:
         """How the log is at this moment; None if there is no disk under it. O(1)."""
@@ -67,15 +67,15 @@ class Log(Protocol):
     # --- snapshots --------------------------------------------------------------------------------------------
 
     def plan_snapshots(self, *, every_ms: int, log_bytes: int) -> None:
-        """Take one by itself once this much log has been written since the last, or after this time (0 = never for
-        that) if anything was."""
+        """Take a snapshot once this much log has been written since the last, or after this time if anything was
+        written (0 = not by time)."""
 
     def take_snapshot(self) -> None:
-        """Begin one now, unless one is under way. The server goes on meanwhile."""
+        """Begin a snapshot now, unless one is under way. The server goes on meanwhile."""
 
     @property
     def snapshot_running(self) -> bool:
-        """Whether one is being taken."""
+        """Whether a snapshot is being taken."""
 
     @property
     def has_news(self) -> bool:

@@ -69,7 +69,7 @@ class Lifecycle:
         self.store = ""
         """Where the store is; "" = there is none."""
         self.cluster: ClusterReport | None = None
-        """Who tells how this node stands in its cluster; None = the server is alone, or has not joined yet."""
+        """What tells how this node stands in its cluster; None = the server is alone, or has not joined yet."""
         self._active = active
         self._links = links
         self._engine = links.engine
@@ -87,7 +87,7 @@ class Lifecycle:
         self.membership: Membership | None = None
         """This node's part in the cluster, from when it serves; None = the server is alone."""
         self._joining: Membership | None = None
-        """The same, from before it joins."""
+        """The same part from when it begins to join, for a start that is given up."""
         self._is_ending = False
         self._over = asyncio.Event()
         self._last_tasks: list[asyncio.Task[None]] = []
@@ -110,8 +110,8 @@ class Lifecycle:
             if self._is_ending:
                 raise StartAbandoned("it was stopped before it had started")
             if self._active.settings.cluster_url:
-                # Nobody is offline for what the own disk says of a time in which clients were at other nodes, or in
-                # which none could start: what the others know is heard first.
+                # The own disk may be old: clients were at other nodes since, or could be nowhere. Nobody goes offline
+                # by it before this node has learned what the others know.
                 self._engine.leases.be_patient(EVER_MS)
                 self._engine.publisher.said.tell()
             if self._active.settings.data_dir:
@@ -150,7 +150,7 @@ class Lifecycle:
         self.cluster = self._joining = joining
 
     async def leave_early(self) -> None:
-        """The process ends before the start is over: the other nodes need not wait for this one."""
+        """The process ends before the start is over: let the other nodes not wait for this one."""
         if self._joining is not None:
             await self._joining.give_up()
 
@@ -222,7 +222,7 @@ class Lifecycle:
         durable.start()
         pacing.use_log(durable)
         if not settings.cluster_url:
-            # Of a node the first turn comes when it has joined: what ends by itself is for the homes to say.
+            # A node runs its first turn when it has joined: before, the homes decide what ends by itself.
             pacing.run_first()
         if replay.reason is not None:
             # Too late for the replay to notice; by now the log can be closed in order.

@@ -62,22 +62,23 @@ class Authority(Protocol):
 
 
 class Elsewhere(Protocol):
-    """Who attaches devices of users whom this server does not decide."""
+    """What attaches devices of users whom another server decides."""
 
     def attaches_here(self, name: str) -> bool:
-        """Whether this server decides the user after all."""
+        """Whether this server decides the user by now."""
 
     def open(self, session: Session, hello: Hello, now_ms: int) -> None:
-        """A link has said this hello, and its session has no device so far: attach it where the user is decided. What
-        comes of it is told by a goodbye alone, if it cannot be."""
+        """A link has said this hello, and its session has no device yet: attach it where the user is decided. If that
+        fails, the link is told by a goodbye."""
 
     def draw_token(self) -> str:
-        """A token by which a client takes back what a link of this server had, on whichever server it comes back."""
+        """A token for the client of a link of this server to take back what the link had, on whichever server it comes
+        back."""
 
     def seek(self, token: str, client: LinkClient, device_id: str, now_ms: int, then: Callable[[int], object]) -> int:
-        """Ask the other server that has given this token for what its link had; `then` is called once, later, with the
-        time, when that is here or will not come, and what there is may be taken by `take_found` with this number. 0:
-        nobody else has it."""
+        """Ask the server that has issued this token for what its link had. `then` is called once, later, with the time,
+        when that has come or will not come; `take_found` with the returned number then takes it. Returns 0 if no other
+        server has it."""
 
     def take_found(self, number: int, now_ms: int) -> None:
         """Let the client take back here what was found for it, if anything was."""
@@ -93,7 +94,7 @@ class Elsewhere(Protocol):
 
 
 class RequestTable(Protocol):
-    """Who handles what links ask (`core.requests.Requests`, or what hands it on to whoever decides)."""
+    """What handles requests of links (`core.requests.Requests`, or what hands them on to the server that decides)."""
 
     def cost(self, engine: Engine, session: Session, message: ClientMessage) -> int:
         """Units of work that the message costs besides its frame."""

@@ -1,12 +1,12 @@
-"""Who waits for whom to show a status, and the one answer to it (protocol.md, section 23.3).
+"""Awaits: links that wait until a user shows a status, and the one answer that each gets (protocol.md, section 23.3).
 
-An await is about what its link is shown of the user: whoever may not see the user waits as for a name never seen. So
-nothing is filed by faces here: an await is looked at again whenever the user or the face has changed, and when time
-alone decides. What a look finds is a function of the moment and of what the look before it found.
+An await is about what its link is shown of the user. A link that may not see the user waits as for a name never seen.
+So awaits are not filed by faces: one is looked at again whenever the user or the face has changed, and when time alone
+decides. The result depends on the moment and on the result of the look before.
 
-A change of a user whom nobody awaits costs one test. The awaits of one who is are looked at when the turn ends, all
-records being made then, and only some of them each turn if there are very many. While that is under way the user may
-change again; an await that has missed a change counts its holding time anew, which is never too much.
+A change of a user whom nobody awaits costs one test. Awaits of other users are looked at when the turn ends, once all
+records are made, and only some in each turn if there are very many. The user may change again meanwhile. An await that
+has missed a change counts its holding time anew, so that it never counts too much.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Users of whom everything is forgotten: from memory at once, from the log's disk as soon as it can be (protocol.md,
-13.41).
+"""Users of whom everything is forgotten: in memory at once, and on the disk of the log as soon as it can be
+(protocol.md, 13.41).
 
-What each part knows of a user it forgets by itself (`Part.erase`). The fact that the user was erased stands for all of
-that in the log. What was written before it stays on the disk until a snapshot that began later has taken its place:
-until then the erasure is pending, also over a restart, since the fact is read again with all that stands before it.
+Each part forgets by itself what it knows of the user (`Part.erase`); the log has one fact for all of them. What was
+written before that fact stays on the disk until a later snapshot has taken its place. Until then the erasure is
+pending, also over a restart, since the fact is read again together with all that stands before it.
 
-A node of a cluster may be away meanwhile, and its disk knows the user. So nodes keep the name of who was erased, and
-the moment, for as long as a revocation, unless the user comes back.
+A node of a cluster may be away meanwhile, with a disk that knows the user. So nodes keep the name and the time of an
+erasure for as long as a revocation, unless the user comes back.
 """
 
 from __future__ import annotations

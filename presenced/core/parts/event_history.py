@@ -1,7 +1,7 @@
 """The newest events, bounded in number, age and bytes: compressed chunks, and the facts since the last chunk.
 
-Numbers rise by one, but for leaps: after a kill the numbers of what may have been told and not saved are passed over,
-so that none stands for two events. A cursor is known if it lies at an event that is kept, or just before the oldest.
+Numbers rise by one, except after a kill: the numbers of events that may have been told and were not saved are left out,
+so that no number stands for two events. A cursor is known if it is at an event that is kept, or just before the oldest.
 """
 
 from __future__ import annotations

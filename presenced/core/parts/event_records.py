@@ -1,10 +1,10 @@
-"""How events come about, are saved, and are restored: the half of `Events` that knows no follower.
+"""How events are made, saved and restored: the half of `Events` that knows no follower.
 
-Facts in the log carry the number of their last event. One that is read a second time, since a snapshot holds it
-already, has a number that is not above the newest. One that leaves out numbers follows on facts that were lost: what
-was before it is forgotten then, since nobody could be told what is missing.
+Facts in the log have the number of their last event. A fact that is read a second time, because a snapshot has it
+already, has a number that is not above the newest. A fact whose number leaves out others comes behind facts that were
+lost. Then all earlier events are forgotten, since nobody could be told which are missing.
 
-The file is long because every way in which an event comes to its number stands in it.
+The file is long because every way in which an event gets its number stands in it.
 """
 
 from __future__ import annotations
