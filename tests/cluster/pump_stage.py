@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from presenced.backplane.port import Joined
-from presenced.cluster.log.entries import JoinData
+from presenced.cluster.log.join_data import JoinData
 from presenced.cluster.log.log_reader import LogReader
 from presenced.cluster.log.node import Node
 from presenced.core.copies import Copies

@@ -8,6 +8,7 @@ from presenced.backplane.port import LEASE_MS
 from presenced.cluster.log.memory import KEEP_MS
 from presenced.cluster.log.node import RETURN_MS
 from presenced.cluster.log.nodes import GONE_KEPT_MS
+from presenced.wire.messages import SetStatus
 from tests.cluster.town import Town, TownNode
 
 
@@ -337,3 +338,21 @@ def test_a_return_that_the_log_loses_is_waited_for_by_those_too_who_have_read_it
         [home] = {node.node.home_of(name) for node in (b, c)}
         assert home in (b.node.me, c.node.me)
     all_agree(town, *names)
+
+
+def test_a_node_that_joined_since_does_not_take_an_old_dump_for_a_log_that_begins_anew() -> None:
+    """It would show what the dump says, in versions in which it has shown what came later."""
+    town = Town("a", "b")
+    alice = town.nodes[0].come("alice/laptop")
+    dump = town.engine.kept.copied(), dict(town.engine.entries)
+    town.engine.empty()
+    town.advance(2_000, 1_000, alice)
+    a, b = town.nodes
+    c = town.add("c")
+    alice.say(SetStatus(alice.next_id(), "dnd"))
+    town.advance(1_000, 1_000, alice)
+    assert c.shown("alice").status == "dnd"
+    town.engine.kept, town.engine.entries = dump
+    for node in (c, a, b):
+        node.renew()
+        assert node in town.ended and node.shown("alice").status == "dnd"

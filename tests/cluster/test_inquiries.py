@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from presenced.cluster.links.inquiries import Asked, Inquiries
-from presenced.cluster.log.entries import JoinData, decode_join
+from presenced.cluster.log.join_data import JoinData, decode_join
 from presenced.cluster.log.nodes import Nodes
 from presenced.cluster.messages import (
     CloseLinks,

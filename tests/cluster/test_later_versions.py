@@ -12,8 +12,9 @@ import pytest
 from msgspec.inspect import LiteralType, StructType, multi_type_info
 
 from presenced.cluster.levels import LEVEL, NotUnderstood
-from presenced.cluster.log.entries import GoneData, JoinData, NodeBatch, Parcel, ParcelContent, join_data
+from presenced.cluster.log.entries import GoneData, NodeBatch, Parcel, ParcelContent
 from presenced.cluster.log.foresight import foresee
+from presenced.cluster.log.join_data import JoinData, join_data
 from presenced.cluster.messages import HeldAgain, LinkFrame, LinkHello, NodeMessage, ToLink, decode_node_message
 from presenced.core.dormants import Shelf, packed
 from presenced.core.records import Fact, TextSet, UsersAsleep

@@ -12,7 +12,8 @@ import pytest
 
 from presenced.backplane.errors import BackplaneError, Emptied, Refused, Rewound
 from presenced.backplane.port import Entry
-from presenced.cluster.log.entries import JoinData, New, decode_batch
+from presenced.cluster.log.entries import New, decode_batch
+from presenced.cluster.log.join_data import JoinData
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.clustering import pump as pumps
 from presenced.server.clustering.reach import BUSY_MS

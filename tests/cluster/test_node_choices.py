@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from presenced.cluster.log.entries import JoinData, decode_join
+from presenced.cluster.log.join_data import JoinData, decode_join
 from presenced.cluster.log.node_choices import NodeChoices, differing
 from presenced.config.keys import KEYS
 from presenced.config.settings import Settings

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from presenced.cluster.log import nodes as nodes_module
-from presenced.cluster.log.entries import JoinData
 from presenced.cluster.log.homes import BUCKETS, Homes
+from presenced.cluster.log.join_data import JoinData
 from presenced.cluster.log.nodes import GONE_KEPT_MS, NOBODY, Member, Nodes, heir_of
 from presenced.limits import VERSION_GAP
 

@@ -13,7 +13,7 @@ import pytest
 from presenced.backplane.errors import Fenced, Refused, Rewound, Unreachable
 from presenced.backplane.port import CLOCK_STEP_MS_MAX, LEASE_MS
 from presenced.cluster.levels import NotUnderstood
-from presenced.cluster.log.entries import JoinData
+from presenced.cluster.log.join_data import JoinData
 from presenced.config.settings import Settings, SettingsError
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.clustering.entrance import node_ended, open_cluster

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Rewound, Unreachable
 from presenced.backplane.port import Entry, Joined
 from presenced.cluster.links.forwarding import Forwarding
-from presenced.cluster.log.entries import JoinData, join_data
+from presenced.cluster.log.join_data import JoinData, join_data
 from presenced.cluster.log.log_reader import LogReader
 from presenced.cluster.log.node import Node
 from presenced.core.copies import Copies

@@ -41,12 +41,12 @@ from presenced.cluster.log.entries import (
     decode_batch,
     decode_facts,
     decode_gone,
-    decode_join,
     decode_known,
     users_in_pairs,
     version_in,
 )
 from presenced.cluster.log.foresight import foresee
+from presenced.cluster.log.join_data import decode_join
 from presenced.cluster.log.lessons import Lessons
 from presenced.cluster.log.lost_entries import LostEntries
 from presenced.cluster.log.memory import LogMemory

@@ -22,15 +22,12 @@ from presenced.cluster.log.entries import (
     OF_PAIRS,
     Decided,
     Happened,
-    JoinData,
     KnownFacts,
     Moved,
     New,
     ToNode,
     Unpaired,
-    decode_join,
     for_others,
-    join_data,
     packed_facts,
     users_in_pairs,
 )
@@ -38,6 +35,8 @@ from presenced.cluster.log.home_bids import HomeBids
 from presenced.cluster.log.home_changes import HomeChanges
 from presenced.cluster.log.homes import Homes
 from presenced.cluster.log.inheritance import Inheritance
+from presenced.cluster.log.join_data import JoinData, decode_join, join_data
+from presenced.cluster.log.left_histories import LeftHistories
 from presenced.cluster.log.node_choices import NodeChoices
 from presenced.cluster.log.nodes import NOBODY, Member, Nodes
 from presenced.cluster.log.unrecorded_changes import SAID, unrecorded_in
@@ -72,8 +71,7 @@ class Node:
         self.handovers = Handovers(engine)
         self.name = name
         self.history = joined.history
-        self._left: set[str] = set()
-        """Histories that this node has read, and that ended when another began."""
+        self._left = LeftHistories()
         self.nodes = Nodes()
         self.homes = Homes()
         self.home_changes = HomeChanges()
@@ -92,7 +90,9 @@ class Node:
         self._farewells: list[Happened] = []
         """Events by which followers are told that users who were erased in this turn are offline."""
         for info in joined.nodes:
-            self.nodes.join(info.name, info.incarnation, decode_join(info.data))
+            data = decode_join(info.data)
+            self.nodes.join(info.name, info.incarnation, data)
+            self._left.learn(data.left, self.history)
         self.mine = self.nodes.join(name, joined.incarnation, join_data(key, choices))
         self.inheritance = Inheritance(self.homes, self.handovers, self.mine)
         self.backlog = Backlog(self.homes, copies, self.mine, self.batches)
@@ -125,20 +125,20 @@ class Node:
 
     def may_return(self, joined: Joined) -> bool:
         """Whether this node can go on as it was in a log that has begun anew, and that it has joined. It can if the
-        others have not declared it gone, nor gone on for long from what their disks know. It cannot in a log that it
-        has read before and left, as an engine has that was restored from an old dump: nothing in it is new. O(1)."""
-        is_left = joined.history in self._left
-        return not is_left and (joined.clock_ms <= RETURN_MS or len(joined.nodes) == 1)
+        others have not declared it gone, nor gone on for long from what their disks know. It cannot in a log that
+        nodes have left before, as an engine has that was restored from an old dump: nothing in it is new. O(1)."""
+        return joined.history not in self._left and (joined.clock_ms <= RETURN_MS or len(joined.nodes) == 1)
 
     def return_data(self) -> JoinData:
         """What this node says of itself when it joins a log that has begun anew."""
         data, origin, founded_ms = join_data(self.me, self.mine.choices), self.horizon.origin, self.horizon.founded_ms
-        return replace(data, has_lived=True, origin=origin, founded_ms=founded_ms, age=self.mine.age)
+        left = self._left.told_by(self.history)
+        return replace(data, has_lived=True, origin=origin, founded_ms=founded_ms, age=self.mine.age, left=left)
 
     def begin_history(self, joined: Joined) -> None:
         """The log has begun anew, and nothing of it was read yet."""
         if joined.history != self.history:
-            self._left.add(self.history)
+            self._left.note(self.history)
         self.history = joined.history
         self.position = self.tag = 0
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 
-from presenced.cluster.log.entries import JoinData
+from presenced.cluster.log.join_data import JoinData
 from presenced.cluster.log.node_choices import NodeChoices
 from presenced.cluster.node_keys import NOWHERE, NodeKey
 from presenced.limits import VERSION_GAP

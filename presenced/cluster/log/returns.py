@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from presenced.backplane.port import Entry, Joined
-from presenced.cluster.log.entries import JoinData, Missing
+from presenced.cluster.log.entries import Missing
+from presenced.cluster.log.join_data import JoinData
 from presenced.cluster.log.node import RETURN_MS, Node
 from presenced.cluster.log.nodes import Member
 

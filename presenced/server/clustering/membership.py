@@ -12,7 +12,7 @@ import msgspec
 from presenced.backplane.errors import Fenced, Unreachable
 from presenced.backplane.port import Backplane, Joined
 from presenced.cluster.links.forwarding import Forwarding
-from presenced.cluster.log.entries import join_data
+from presenced.cluster.log.join_data import join_data
 from presenced.cluster.log.log_reader import LogReader
 from presenced.cluster.log.node import Node
 from presenced.cluster.log.node_choices import NodeChoices
