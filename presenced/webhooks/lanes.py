@@ -16,8 +16,9 @@ HELD_MAX: Final = 1_000
 """Events that are read and not yet accepted. While there are so many, no more are read."""
 
 DISTANCE_MAX: Final = 10_000
-"""How many events may be read behind the oldest one that is not accepted: as many are told twice after a kill. The
-oldest is given up then, if it fails once more."""
+"""How many events that are wanted may be read behind the oldest one that is not accepted: as many are told twice after
+a kill. The oldest is given up then, if it fails once more. What is not wanted is told to nobody, and does not count:
+otherwise a receiver that is down for a minute would cost the few events that it wants of a busy server."""
 
 TRIES_BEFORE_BARRIER: Final = 10
 """So often an event is tried that a barrier waits for. It is of little use by then: who is told that events were lost
@@ -150,13 +151,13 @@ class Lanes:
 
     def pass_over(self, cursor: Cursor) -> None:
         """The events up to this place need no delivery. O(1)."""
-        self._number += 1
         self.newest = cursor
 
     def add(self, delivery: Delivery, cursor: Cursor) -> None:
         """An event was read, whose place this is. O(1)."""
         delivery.before = self.newest
         self.pass_over(cursor)
+        self._number += 1
         delivery.number = self._number
         self._open[delivery.number] = delivery
         self._barriers += delivery.is_barrier

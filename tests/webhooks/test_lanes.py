@@ -192,6 +192,20 @@ def test_an_event_that_is_too_far_behind_is_given_up_early() -> None:
     assert (town.lanes.wants_more, town.lanes.position) == (True, (1, DISTANCE_MAX + 1))
 
 
+def test_what_is_not_wanted_leaves_nothing_behind_however_long_the_receiver_is_down() -> None:
+    """On a busy server of which the receiver wants little, 10,000 events that it does not want are a short while."""
+    town = Town()
+    town.add("rare")
+    for _ in range(2 * DISTANCE_MAX):
+        town.seq += 1
+        town.lanes.pass_over(Cursor(1, town.seq))
+    for _ in range(FAILURES_TO_CLOSE + 1):
+        now_ms = town.lanes.next_ms(0)
+        assert now_ms is not None
+        assert town.lanes.failed(town.take(now_ms), now_ms, is_receivers=True) == []
+    assert (town.lanes.wants_more, town.lanes.held, town.lanes.dead) == (True, 1, 0)
+
+
 def test_no_more_is_wanted_than_is_held_at_most() -> None:
     town = Town()
     town.add(*(f"u{number}" for number in range(HELD_MAX - 1)))
