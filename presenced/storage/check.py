@@ -17,7 +17,7 @@ from presenced.storage.layout import SEGMENT_HEADER_BYTES, segment_name
 from presenced.storage.manifest import ManifestError, NewerFormat
 from presenced.storage.recovery import DamageError, recover
 from presenced.storage.repair import known_seq, options
-from presenced.storage.store import look_around
+from presenced.storage.store import look_around, require_files
 from presenced.storage.survey import Gap, Piece, StoreSurvey, survey, walk_piece
 
 LOOKS_MAX = 10
@@ -100,6 +100,7 @@ def check(directory: Directory, pause: Callable[[], None]) -> Examined:
 
 
 def _look(directory: Directory) -> Examined:
+    require_files(directory)
     found = survey(directory)
     remarks = look_around(directory)
     manifest = found.manifest

@@ -77,6 +77,9 @@ class Directory(Protocol):
     def names(self) -> list[str]:
         """The names of the files in it, sorted."""
 
+    def no_files(self) -> list[str]:
+        """The names of what else is in it, sorted: directories, links, pipes and the like."""
+
     def open(self, name: str, *, create: bool = False, write: bool = False) -> File:
         """Open a file; `create` makes a new, empty one (and fails if it exists) open for writing."""
 
@@ -159,17 +162,23 @@ class OsDirectory:
 
     def names(self) -> list[str]:
         """Regular files only."""
+        return self._listed(are_files=True)
 
+    def no_files(self) -> list[str]:
+        """A link is none, wherever it leads."""
+        return self._listed(are_files=False)
+
+    def _listed(self, *, are_files: bool) -> list[str]:
         def listed() -> list[str]:
             # This lists the directory that is open, wherever it is now.
             with os.scandir(self._descriptor) as entries:
-                return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+                return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False) == are_files)
 
         return self._with_room(listed)
 
     def open(self, name: str, *, create: bool = False, write: bool = False) -> OsFile:
-        """openat(2); files are 0600 and never follow a link."""
-        flags = os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_RDWR if write or create else os.O_RDONLY)
+        """openat(2); files are 0600 and never follow a link. A pipe in the place of one is not waited for."""
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_RDWR if write or create else os.O_RDONLY)
         if create:
             flags |= os.O_CREAT | os.O_EXCL
         return OsFile(self._with_room(lambda: os.open(name, flags, 0o600, dir_fd=self._descriptor)))

@@ -42,9 +42,21 @@ class Locked(DirectoryError):
     """Another process holds the directory."""
 
 
+def require_files(directory: Directory) -> None:
+    """Raise `DirectoryError` if anything but a regular file has the name of one of ours: no disk has failed then, and
+    no restart mends it. Changes nothing."""
+    for name in directory.no_files():
+        if _OURS.fullmatch(name):
+            raise DirectoryError(
+                f"{directory.path}/{name} is no regular file, and presenced keeps one under this name; move it away, "
+                "and put the file back if there was one"
+            )
+
+
 def look_around(directory: Directory) -> list[str]:
     """Remarks for the operator on a directory that can hold a store: foreign files in it, and permissions that are too
     wide. Raises `DirectoryError` if it cannot hold one. Changes nothing."""
+    require_files(directory)
     names = directory.names()
     others = [name for name in names if not _OURS.fullmatch(name)]
     is_store = any(_OURS.fullmatch(name) and name != "LOCK" for name in names)

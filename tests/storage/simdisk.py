@@ -368,6 +368,9 @@ class SimDirectory:
     def names(self) -> list[str]:
         return sorted(self._names.cached)
 
+    def no_files(self) -> list[str]:
+        return []
+
     def open(self, name: str, *, create: bool = False, write: bool = False) -> SimFile:
         names = self._names
         if create:

@@ -206,6 +206,37 @@ def test_what_nearly_has_the_name_of_ours_is_refused(place: Path, name: str) -> 
     refused(command, UNUSABLE, f"holds {name}", "nearly the name")
 
 
+def moved_behind_a_link(path: Path) -> None:
+    path.symlink_to(path.rename(path.parent.parent / f"moved-{path.name}"))
+
+
+PLACED: dict[str, Callable[[Path], None]] = {"directory": Path.mkdir, "pipe": os.mkfifo, "link": moved_behind_a_link}
+
+
+@pytest.mark.parametrize(
+    ("which", "kind"),
+    [
+        ("LOCK", "directory"),
+        ("MANIFEST", "directory"),
+        ("MANIFEST.tmp", "pipe"),
+        ("snap-*", "pipe"),
+        ("snap-*", "link"),
+        ("wal-*", "link"),
+    ],
+)
+def test_what_is_no_file_under_a_name_of_ours_is_refused_by_name(place: Path, which: str, kind: str) -> None:
+    """No disk has failed, so that a restart a second later would not help; and a pipe would be waited for without an
+    end."""
+    path = (sorted(place.glob(which)) or [place / which])[-1]
+    path.touch()
+    if kind != "link":
+        path.unlink()
+    PLACED[kind](path)
+    untouched(place, UNUSABLE, str(path), "is no regular file")
+    command = [sys.executable, "-m", "presenced", "store", "check", str(place)]
+    refused(command, UNUSABLE, str(path), "is no regular file")
+
+
 def test_a_directory_that_others_may_write_to_is_told(place: Path, start_daemon: StartDaemon) -> None:
     place.chmod(0o777)
     daemon = start_daemon("--data-dir", str(place))
