@@ -72,8 +72,11 @@ class _Connection:
 
     @property
     def is_open(self) -> bool:
-        """Whether another request may be sent on it, as far as can be seen."""
-        return self._http.our_state is h11.IDLE and not self._reader.at_eof() and not self._writer.is_closing()
+        """Whether another request may be sent on it, as far as can be seen. What came behind the last answer, such as a
+        body with a 204, would be taken for the next one."""
+        http = self._http
+        is_idle = http.our_state is h11.IDLE and not http.trailing_data[0]
+        return is_idle and not self._reader.at_eof() and not self._writer.is_closing()
 
     async def post(self, request: h11.Request, body: bytes) -> PostAnswer:
         """Send the request, and read the head of the answer; `skip_body` is next. Raises `DeliveryFault`, `_Stale`."""

@@ -204,6 +204,27 @@ async def test_a_connection_that_is_closed_just_as_a_request_comes_is_no_failure
     assert (receiver.connections, dropped) == (5, 4)
 
 
+@pytest.mark.parametrize(
+    "more", [b"ok", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"], ids=["body", "second answer"]
+)
+async def test_what_comes_behind_an_answer_is_none(receiver: Receiver, more: bytes) -> None:
+    """Many a receiver sends a body with a 204."""
+
+    async def answer(posted: Posted, writer: asyncio.StreamWriter) -> bytes:
+        return OK + more if len(receiver.posted) % 2 else status(500)
+
+    receiver.answer = answer
+    feed = Feed()
+    async with posting(feed, plan(await receiver.open())) as webhooks:
+        for _ in range(4):
+            feed.add("a")
+        await eventually(lambda: feed.position == 4)
+        failures = webhooks.status().failures
+    # Each event but the first was refused once, and an answer that none was given would have accepted it.
+    assert {reason: count for reason, count in failures.items() if count} == {"5xx": 3}
+    assert len(receiver.posted) == 7
+
+
 # --- TLS ----------------------------------------------------------------------------------------------------------
 
 
