@@ -102,13 +102,24 @@ class Sender:
         """Send a batch, and whatever may leave then."""
         while batch is not None:
             try:
-                fault = await self._try(batch)
+                await self._wait_for_pass()
+                is_sent = self._may_leave(batch)
+                fault = await self._try(batch) if is_sent else None
             except BaseException:
                 self._lanes.returned(batch)
                 raise
-            self._note(batch, fault)
+            if is_sent:
+                self._note(batch, fault)
+            else:
+                self._lanes.returned(batch)
             is_wanted = self._is_open and not self.is_gone and len(self._workers) <= self.plan.concurrency
             batch = self._lanes.take(self._clocks.monotonic_ms()) if is_wanted else None
+
+    def _may_leave(self, batch: DeliveryBatch) -> bool:
+        """Whether the batch is still wanted as it is. While it waited for its pass, a stop may have begun, the receiver
+        may have said that it is gone, and a reload may have asked for smaller batches: an object has room for one
+        event, and the others would count as accepted."""
+        return self._is_open and not self.is_gone and len(batch.deliveries) <= self.plan.rules.batch
 
     def _end_worker(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
@@ -135,7 +146,6 @@ class Sender:
                 return
 
     async def _try(self, batch: DeliveryBatch) -> DeliveryFault | None:
-        await self._wait_for_pass()
         deliveries = batch.deliveries
         body = body_of(deliveries, is_array=self.plan.rules.batch > 1)
         self.requests += 1

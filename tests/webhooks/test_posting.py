@@ -7,13 +7,22 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
+from presenced.ops.threads import in_thread
+from presenced.server.clocks import SYSTEM_CLOCKS
+from presenced.webhooks.http_client import HttpClient
+from presenced.webhooks.lanes import Cursor, Lanes
+from presenced.webhooks.payloads import delivery_of
+from presenced.webhooks.plan import Plan
+from presenced.webhooks.resolver import Resolver
+from presenced.webhooks.sender import Sender
 from presenced.wire.messages import Following, Goodbye
 from tests.support.tiers import samples
 from tests.support.until import eventually
-from tests.webhooks.feed import EPOCH, Feed
+from tests.webhooks.feed import EPOCH, Feed, event
 from tests.webhooks.receiver import OK, SECRET_LINE, Posted, Receiver, status, take_all
 from tests.webhooks.stand import plan, posting
 
@@ -307,6 +316,39 @@ async def test_all_secrets_sign_and_a_reload_exchanges_them(receiver: Receiver) 
         await eventually(lambda: feed.position == 2)
     # The receiver verifies each; the old secret of the two has gone.
     assert [len(one.headers["webhook-signature"].split(" ")) for one in receiver.posted] == [2, 1]
+
+
+@asynccontextmanager
+async def about_to_post(chosen: Plan, *users: str) -> AsyncIterator[tuple[Lanes, Sender]]:
+    """A sender that has taken an event of each user, and has begun no request: each waits for a pass of the loop."""
+    lanes = Lanes(chosen.rules, lambda: 0.0)
+    sender = Sender(chosen, lanes, HttpClient(Resolver(in_thread), "test"), SYSTEM_CLOCKS, lambda: None)
+    for seq, user in enumerate(users, 1):
+        lanes.add(delivery_of(event(seq, user), EPOCH), Cursor(EPOCH, seq))
+    sender.pump()
+    try:
+        yield lanes, sender
+    finally:
+        await sender.close()
+
+
+async def test_a_reload_from_batches_to_single_events_loses_none_that_was_to_be_in_one(receiver: Receiver) -> None:
+    url = await receiver.open()
+    async with about_to_post(plan(url, batch=10), "a", "b", "c") as (lanes, sender):
+        chosen = plan(url)
+        sender.adopt(chosen)
+        lanes.adopt(chosen.rules)
+        await eventually(lambda: not lanes.held)
+    assert sorted(json.loads(posted.body)["data"]["user"] for posted in receiver.posted) == ["a", "b", "c"]
+
+
+async def test_no_request_is_begun_after_a_stop(receiver: Receiver) -> None:
+    """The position has been acknowledged by then: what was posted now would be posted again after the next start."""
+    async with about_to_post(plan(await receiver.open(), concurrency=2), "a", "b", "c") as (lanes, sender):
+        sender.stop()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (sender.requests, lanes.held) == (0, 3)
 
 
 async def test_a_stop_waits_for_what_is_under_way(receiver: Receiver) -> None:
