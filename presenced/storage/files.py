@@ -181,7 +181,15 @@ class OsDirectory:
         flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_RDWR if write or create else os.O_RDONLY)
         if create:
             flags |= os.O_CREAT | os.O_EXCL
-        return OsFile(self._with_room(lambda: os.open(name, flags, 0o600, dir_fd=self._descriptor)))
+        return OsFile(self._with_room(lambda: self._open(name, flags)))
+
+    def _open(self, name: str, flags: int) -> int:
+        try:
+            return os.open(name, flags, 0o600, dir_fd=self._descriptor)
+        except OSError as error:
+            # For whoever reads of it, the name alone is no place.
+            error.filename = f"{self.path}/{name}"
+            raise
 
     def _with_room(self, open_it: Callable[[], T]) -> T:
         """Call `open_it`, with a spare descriptor if no other is left: a burst of connections, which takes all
@@ -249,8 +257,7 @@ class OsDirectory:
             if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP):
                 raise
         if self._lock < 0:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._lock = os.open("LOCK", flags, 0o600, dir_fd=self._descriptor)
+            self._lock = self._open("LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._keep_spares()
 

@@ -322,6 +322,23 @@ def test_a_directory_without_permission(reachable: Path) -> None:
     assert contents(reachable) == before
 
 
+@pytest.mark.parametrize("which", ["LOCK", "MANIFEST"])
+def test_a_file_without_permission_is_told_with_its_place(reachable: Path, which: str) -> None:
+    """As after a restore by root: the directory is one's own, and a file in it is not."""
+    path = reachable / which
+    path.touch()
+    path.chmod(0)
+    commands = [serve(reachable)]
+    if which != "LOCK":
+        commands.append([sys.executable, "-m", "presenced", "store", "check", str(reachable)])
+    for command in commands:
+        if os.geteuid() == 0:
+            for one in (reachable, *reachable.iterdir()):
+                os.chown(one, 65534, 65534)
+            command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", *command]
+        refused(command, PERMISSION, f"no permission for {path}: Permission denied")
+
+
 def full_disk(place: Path) -> list[str]:
     """The daemon on a file system without room, in which `place` is a copy of what it is outside. Lists of the files
     before and after go to $BEFORE and $AFTER, which are elsewhere."""
