@@ -6,11 +6,17 @@ other work on the machine disturbs it as little as anything can.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import secrets
 import socket
 import time
 from pathlib import Path
+from typing import Final
+
+_PORTS: Final = range(10_000, 32_000)
+"""Below those that the kernel gives to connections."""
 
 
 def cpu_ns(pid: int) -> int:
@@ -71,10 +77,12 @@ def of_threads(pid: int, name: str) -> list[str]:
 
 
 def free_port() -> int:
-    """One that is free now; another process might yet get there first."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that no outgoing connection is given: who has it may end, and have it again.
+    Drawn from many, so that other processes hardly come to the same."""
+    while True:
+        port = secrets.choice(_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def port_is_taken(port: int) -> bool:

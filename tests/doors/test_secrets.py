@@ -12,6 +12,7 @@ import jwt
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.engines import free_port
 from tests.support.raw_websocket import JSON, RawWebSocket, client_frame, handshake
 from tests.support.until import PATIENCE_S
 
@@ -35,13 +36,6 @@ def ask(port: int, data: bytes) -> bytes:
         except ConnectionError:
             pass
         return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

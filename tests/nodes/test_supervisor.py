@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from presenced.cli import ctl
 from tests.nodes.supervised import Nodes
 from tests.support.daemon import StartFailed
+from tests.support.engines import free_port
 from tests.support.service_manager import Manager, listening
 from tests.support.until import until
 
@@ -40,12 +41,10 @@ def three_ports() -> int:
     """The first of three ports in a row that nobody has."""
     for _ in range(100):
         with contextlib.ExitStack() as held:
-            bound = [held.enter_context(socket.socket()) for _ in range(3)]
-            bound[0].bind(("127.0.0.1", 0))
-            first: int = bound[0].getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                bound[1].bind(("127.0.0.1", first + 1))
-                bound[2].bind(("127.0.0.1", first + 2))
+            first = free_port()
+            with contextlib.suppress(OSError):
+                for port in range(first, first + 3):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
                 return first
     raise AssertionError("there are no three ports in a row")
 

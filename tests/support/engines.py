@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import shutil
 import socket
@@ -15,22 +14,11 @@ from typing import Any
 import hiredis
 import pytest
 
+from bench.machine.kernel import free_port as free_port
 from presenced.backplane.access import EngineAccess
 from tests.support.until import PATIENCE_S, until
 
-_PORTS = range(10_000, 32_000)
-"""Below those that the kernel gives to connections."""
-
 NO_REDIS = "redis-server is not installed; install it: apt-get install redis-server"
-
-
-def free_port() -> int:
-    """A port that nobody listens on, and that no outgoing connection is given: who has it may end, and have it again.
-    Drawn from many, so that other processes hardly come to the same."""
-    while True:
-        port = secrets.choice(_PORTS)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 class EngineSilent(Exception):
