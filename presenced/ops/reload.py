@@ -167,9 +167,17 @@ def _prepare(server: Server, loaded: Loaded, webhooks: WebhookHost) -> _Prepared
     return _Prepared(to, applied, needs_restart, warnings, plan)
 
 
+_EMPTY = '""'
+"""An empty value as a change shows it."""
+
+
 def _change(name: str, before: str, after: str) -> str:
     """A change in words. There may be a secret in an URL, and many people read logs."""
-    return f"{name}: another one" if name == "webhooks.url" else f"{name}: {before} -> {after}"
+    if name != "webhooks.url":
+        return f"{name}: {before} -> {after}"
+    if after == _EMPTY:
+        return f"{name}: none any more"
+    return f"{name}: {'one, and none before' if before == _EMPTY else 'another one'}"
 
 
 def _names(zones: list[str]) -> str:

@@ -170,13 +170,17 @@ def test_commands_and_reloads(tmp_path: Path, receiver: InThread, secrets: Path)
         # Off, and nothing comes; on again, and what happened meanwhile comes.
         on = configured.path.read_text()
         configured.write("")
-        assert configured.ctl("reload").returncode == 0
+        assert "webhooks.url: none any more" in json.loads(configured.ctl("reload").stdout)["applied"]
         assert configured.ctl("webhooks").returncode != 0
         p.set_text("bob", "two")
         configured.write(on + 'kinds = ["text_change"]\n')
         reloaded = configured.ctl("reload")
-        assert "webhooks.url: another one" in json.loads(reloaded.stdout)["applied"] and "k=1" not in reloaded.stdout
+        assert "webhooks.url: one, and none before" in json.loads(reloaded.stdout)["applied"]
+        assert "k=1" not in reloaded.stdout
         until(lambda: [one["data"]["new"] for one in receiver.events if one["type"] == "text_change"][-1] == "two", "x")
+
+        configured.write(on.replace("k=1", "k=2"))
+        assert "webhooks.url: another one" in json.loads(configured.ctl("reload").stdout)["applied"]
 
         # A fault changes nothing.
         secrets.write_text("not a secret")
