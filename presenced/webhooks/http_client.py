@@ -27,6 +27,9 @@ BODY_BYTES_MAX: Final = 65_536
 BODY_S: Final = 1.0
 """How long an answer's body is waited for. The status is known by then."""
 
+NO_BODY: Final = (204, 304)
+"""The answers that have no body."""
+
 INTERIM_MAX: Final = 8
 """Answers before the answer (1xx)."""
 
@@ -69,13 +72,15 @@ class _Connection:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
         self.used_s = 0.0
         self.requests = 0
+        self._is_spent = False
+        """A body follows the last answer that nobody reads."""
 
     @property
     def is_open(self) -> bool:
         """Whether another request may be sent on it, as far as can be seen. What came behind the last answer, such as a
         body with a 204, would be taken for the next one."""
         http = self._http
-        is_idle = http.our_state is h11.IDLE and not http.trailing_data[0]
+        is_idle = http.our_state is h11.IDLE and not http.trailing_data[0] and not self._is_spent
         return is_idle and not self._reader.at_eof() and not self._writer.is_closing()
 
     async def post(self, request: h11.Request, body: bytes) -> PostAnswer:
@@ -93,6 +98,9 @@ class _Connection:
             raise self._closed(error.strerror or str(error)) from None
         except h11.RemoteProtocolError as error:
             raise DeliveryFault("protocol", f"the answer is not HTTP/1.1: {error}") from None
+        # A 204 has no body, whatever it says. If it says so, there may be one all the same, and come late.
+        lengths = [value for name, value in response.headers if name == b"content-length"]
+        self._is_spent = response.status_code in NO_BODY and any(value != b"0" for value in lengths)
         named = (value.decode("latin-1") for name, value in response.headers if name == b"retry-after")
         return PostAnswer(response.status_code, next(named, ""))
 

@@ -225,6 +225,24 @@ async def test_what_comes_behind_an_answer_is_none(receiver: Receiver, more: byt
     assert len(receiver.posted) == 7
 
 
+async def test_a_body_that_follows_a_204_later_is_no_answer(receiver: Receiver) -> None:
+    """It is in a segment of its own, and the next request may have been sent before it comes."""
+
+    async def answer(posted: Posted, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n")
+        await eventually(lambda: webhooks.status().accepted == len(receiver.posted))
+        return b"ok"
+
+    receiver.answer = answer
+    feed = Feed()
+    async with posting(feed, plan(await receiver.open())) as webhooks:
+        for _ in range(4):
+            feed.add("a")
+        await eventually(lambda: feed.position == 4)
+        assert sum(webhooks.status().failures.values()) == 0
+    assert len(receiver.posted) == 4
+
+
 # --- TLS ----------------------------------------------------------------------------------------------------------
 
 
