@@ -23,6 +23,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what is to run in its background so, and the programs under test would inherit it: their Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+RERUN_TOLD_MAX = 4_000
+"""How many characters are printed of a failure that did not come again: its end."""
+
 settings.register_profile("everywhere", max_examples=samples(100), deadline=None, derandomize=False, print_blob=True)
 settings.load_profile("everywhere")
 """How long an example takes says how busy the machine is. In CI as well other examples each time, from a seed that is
@@ -55,6 +58,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LongestFirst | None:
     """Whole files are dealt out the longest first."""
     return LongestFirst(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Why tests failed that passed at their second try: the summary itself has their names alone."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.section(f"first try of {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext[-RERUN_TOLD_MAX:])
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
