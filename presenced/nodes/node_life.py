@@ -43,6 +43,8 @@ class NodeLife:
         """When something is to be done for it: its start while it waits, else the end of its silence; None = never."""
         self.was_aborted = False
         """It was told to end because it gave no sign of life."""
+        self._comes_back = False
+        """It drains, and is started again when it has ended."""
         self._failures = 0
         self._ready_ms = 0
 
@@ -50,7 +52,7 @@ class NodeLife:
         """Its process runs."""
         self.phase, self.due_ms, self.was_aborted = "starting", None, False
         self.starts += 1
-        self.code, self.status = 0, ""
+        self.code, self.status, self._comes_back = 0, "", False
 
     def ready(self, now_ms: int) -> None:
         """It serves, for the first time in this life or after a reload."""
@@ -84,6 +86,9 @@ class NodeLife:
         """Its process ended. `wanted`: all are to end."""
         was_stopping, was_ready = self.phase == "stopping", self.phase == "ready"
         self.code, self.status = code, ""
+        if was_stopping and code == 0 and self._comes_back and not wanted:
+            self.phase, self.due_ms = "waiting", now_ms
+            return
         if wanted or (was_stopping and code == 0) or code in UNMENDABLE:
             self.phase, self.due_ms = "over", None
             return
@@ -99,9 +104,11 @@ class NodeLife:
             self.phase, self.due_ms, self.code = "over", None, 0
 
     def revive(self, now_ms: int) -> None:
-        """The operator has reloaded: what kept it from starting may be mended."""
+        """The operator has reloaded: it is started, also if it still drains, or has ended just now."""
         if self.phase in ("over", "waiting"):
             self.phase, self.due_ms, self._failures = "waiting", now_ms, 0
+        elif self.phase == "stopping":
+            self._comes_back = True
 
 
 def sentence_of(lives: list[NodeLife]) -> str:

@@ -71,6 +71,29 @@ def test_one_that_was_drained_stays_away_and_one_that_failed_in_it_comes_back() 
     assert failed(other, 5, 74) == PAUSE_MS
 
 
+def test_a_reload_brings_one_back_that_still_drains() -> None:
+    """Or that has ended just now: its end is not told at once."""
+    life = ready()
+    life.stopping()
+    life.revive(4)
+    assert (life.phase, life.due_ms) == ("stopping", None)
+    life.exited(0, 5, wanted=False)
+    assert (life.phase, life.due_ms) == ("waiting", 5)
+    life.started()
+    life.ready(6)
+    life.stopping()
+    life.exited(0, 7, wanted=False)
+    assert life.phase == "over", "the reload was for that once"
+
+
+def test_a_reload_of_one_that_drains_is_forgotten_when_all_are_to_end() -> None:
+    life = ready()
+    life.stopping()
+    life.revive(4)
+    life.exited(0, 5, wanted=True)
+    assert (life.phase, life.due_ms) == ("over", None)
+
+
 def test_when_all_are_to_end_nobody_comes_back() -> None:
     life = ready()
     life.exited(70, 5, wanted=True)
