@@ -27,12 +27,17 @@ from tests.webhooks.stand import plan, posting
 LANGUAGES = ("python", "node")
 
 
+def need(language: str) -> None:
+    """Skip the test where the language is missing: CI installs both."""
+    if language == "node" and shutil.which("node") is None:
+        pytest.skip("Node is not installed; install it: apt-get install nodejs")
+
+
 class ReceiverProcess:
     """One of the examples, which is killed and started again on the same port."""
 
     def __init__(self, language: str, folder: Path) -> None:
-        if language == "node" and shutil.which("node") is None:
-            pytest.skip("Node is not installed; install it: apt-get install nodejs")
+        need(language)
         self.language = language
         self._folder = folder
         self._secrets = folder / "secrets"
@@ -151,8 +156,7 @@ def post(url: str, headers: dict[str, str]) -> int:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_secret_file_that_is_missing_is_one_line(language: str, tmp_path: Path) -> None:
-    if language == "node" and shutil.which("node") is None:
-        pytest.skip("Node is not installed; install it: apt-get install nodejs")
+    need(language)
     python = [sys.executable, "-m", "presenced.examples.webhook_receiver", "--secret-file", "/no-such-file"]
     command = python if language == "python" else ["node", f"{REPOSITORY}/presenced/examples/webhook_receiver.mjs"]
     variables = {**os.environ, "SECRET_FILE": "/no-such-file", "PYTHONPATH": str(REPOSITORY)}
