@@ -3,6 +3,7 @@ bound on descriptors. Its standard error is a file, and its standard output is t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -151,8 +152,15 @@ class Daemon:
         try:
             return self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
+            self._abort()
             self.kill()
             raise AssertionError(f"the daemon did not end\n{self.log()}") from None
+
+    def _abort(self) -> None:
+        """It does nothing that it should: have it write into its log what it does instead, and end."""
+        self.signal(signal.SIGABRT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(PATIENCE_S)
 
     def stop(self, meanwhile: Callable[[], None] | None = None) -> float:
         """SIGTERM, status 0, and no traceback in the log; returns how many seconds it took. `meanwhile` runs between
