@@ -115,9 +115,11 @@ class Backplane(Protocol):
     async def leave(self) -> None:
         """End this life (`gone`, voluntary). Nothing happens if it is over."""
 
-    async def read(self, after_n: int) -> list[Entry]:
-        """The entries behind `after_n`, at most 32. Waits up to a second for the first; [] = nothing came. Raises
-        `Rewound` where the next one has been dropped."""
+    async def read(self, after_n: int, after_tag: int | None = None) -> list[Entry]:
+        """The entries behind the position `after_n`, at most 32; `after_tag` is the tag of the entry there, None = the
+        caller does not know it. Waits up to a second for the first; [] = nothing came. Raises `Rewound` where the next
+        one has been dropped, or follows another entry than that, or where a log that is read from its beginning is not
+        the one that this node has joined: the connection may lead to an engine that was the primary before."""
 
     async def put_parcel(self, joiner: int, number: int, data: bytes) -> None:
         """Lay bytes down for the node that joins with this key, beside the log. They vanish after two minutes."""

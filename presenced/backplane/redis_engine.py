@@ -69,8 +69,6 @@ class RedisBackplane:
         self._node = ""
         self._incarnation = 0
         self._history = ""
-        self._read = b""
-        """The id of the newest entry that `read` has given; b"" = none."""
         self._end_n = 0
         """The end of the log, as the last command has told it."""
         self._behind: tuple[int, float] | None = None
@@ -94,7 +92,6 @@ class RedisBackplane:
         reply = await self._function("join", node, nonce, least, wall_epoch, self._lease_ms, random, data)
         incarnation, history, epoch, joined, clock_ms, *nodes = reply
         self._node, self._incarnation, self._history = node, incarnation, history.decode()
-        self._read = joined
         self._end_n = _position(joined)[0]
         return Joined(incarnation, self._history, epoch, *_position(joined), clock_ms, list(map(_node_info, nodes)))
 
@@ -132,7 +129,7 @@ class RedisBackplane:
         """See `port.Backplane`."""
         await self._function("leave", self._node, self._incarnation, self._history, self._random(52))
 
-    async def read(self, after_n: int) -> list[Entry]:
+    async def read(self, after_n: int, after_tag: int | None = None) -> list[Entry]:
         """See `port.Backplane`."""
         if self._end_n > after_n:
             await self._leave_if_behind(after_n)
@@ -140,19 +137,27 @@ class RedisBackplane:
             self._behind = None
         # The end of all ids that begin with the position: the next entry is the first behind it.
         start = f"{after_n}-18446744073709551615"
-        command = "XREAD", "COUNT", READ_ENTRIES_MAX, "BLOCK", READ_WAIT_MS, "STREAMS", self._keys.log, start
-        [reply] = await self._answers(self._reader, command, wait_s=READ_WAIT_MS / 1000 + CALL_S)
+        asks: list[EngineCommand] = [
+            ("XREAD", "COUNT", READ_ENTRIES_MAX, "BLOCK", READ_WAIT_MS, "STREAMS", self._keys.log, start)
+        ]
+        if not after_n:
+            # Whose beginning that is no entry says.
+            asks.append(("HGET", self._keys.state, "history"))
+        reply, *history = await self._answers(self._reader, *asks, wait_s=READ_WAIT_MS / 1000 + CALL_S)
         if not reply:
             return []
+        if history and history[0] != self._history.encode():
+            raise await self._rewound()
         found = reply[0][1]
         try:
             entries = [_entry(*one) for one in found]
+            # Each entry names the one before it. So a log that has gone another way is noticed on any connection.
+            before_n, before_tag = _position(found[0][1][1].split(b" ", 5)[4])
         except (IndexError, KeyError, ValueError):
             # Somebody else has written there. What becomes of such a log the next renewal says.
             raise await self._rewound() from None
-        if entries[0].n != after_n + 1 or not self._follows(after_n, found[0][1][1]):
+        if entries[0].n != after_n + 1 or before_n != after_n or after_tag not in (None, before_tag):
             raise await self._rewound()
-        self._read = found[-1][0]
         return entries
 
     async def _leave_if_behind(self, after_n: int) -> None:
@@ -163,11 +168,6 @@ class RedisBackplane:
         elif now_s - self._behind[1] > BEHIND_S:
             self._behind = after_n, now_s
             await self._reader.close()
-
-    def _follows(self, after_n: int, head: bytes) -> bool:
-        """Whether the entry before this one is the one that was read last, if that was at this position: each entry
-        names the one before it. So a log that has gone another way is noticed on any connection."""
-        return not self._read or _position(self._read)[0] != after_n or head.split(b" ", 5)[4] == self._read
 
     async def put_parcel(self, joiner: int, number: int, data: bytes) -> None:
         """See `port.Backplane`."""
@@ -208,7 +208,6 @@ class RedisBackplane:
             raise _complaint(str(error), self.place, self._incarnation) from None
 
     async def _rewound(self) -> Rewound | Emptied:
-        self._read = b""
         log = self._keys.log
         ends: list[EngineCommand] = [("XRANGE", log, "-", "+", "COUNT", 1), ("XREVRANGE", log, "+", "-", "COUNT", 1)]
         first, last = await self._answers(self._reader, *ends)

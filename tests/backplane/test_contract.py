@@ -319,6 +319,23 @@ async def test_an_emptied_engine_is_noticed_and_begins_anew(stage: Stage) -> Non
     assert len(await all_of(a)) == 1
 
 
+async def test_a_log_is_read_from_its_beginning_by_those_alone_who_have_joined_it(stage: Stage) -> None:
+    """The connection for reading may lead to an engine that holds another log, and the positions of all logs begin
+    alike."""
+    a, _ = await joined(stage, "a")
+    stage.empty()
+    b, _ = await joined(stage, "b")
+    await error_of(a.read(0), Rewound)
+    assert [entry.node for entry in await b.read(0)] == ["b"]
+
+
+async def test_entries_are_read_behind_the_one_that_was_read_last_and_no_other(stage: Stage) -> None:
+    a, one = await joined(stage, "a")
+    b, two = await joined(stage, "b")
+    await error_of(b.read(one.n, two.tag), Rewound)
+    assert [entry.node for entry in await b.read(one.n, one.tag)] == ["b"]
+
+
 async def test_a_log_that_lost_its_end_is_noticed_by_whoever_has_read_it(stage: Stage) -> None:
     a, one = await joined(stage, "a")
     b, two = await joined(stage, "b")
@@ -336,8 +353,8 @@ async def test_a_log_that_lost_its_end_is_noticed_by_whoever_has_read_it(stage: 
     assert other[0] == lost[0] and other[1] != lost[1]
     await error_of(a.renew(*lost), Rewound)
     more = await b.append(1, *other, b"more")
-    await error_of(a.read(lost[0]), Rewound)
-    assert [entry.data for entry in await a.read(shared[0])] == [b"other", b"more"]
+    await error_of(a.read(*lost), Rewound)
+    assert [entry.data for entry in await a.read(*shared)] == [b"other", b"more"]
     # It was the same life all along, and its lost batch can be sent again.
     assert (await a.append(1, *more, b"lost"))[0] == more[0] + 1
 

@@ -62,7 +62,6 @@ class Actor:
         self.batch = 0
         self.seen: list[tuple[int, int]] = [(0, 0)]
         """Positions and tags read in this life; the last is the newest."""
-        self.last_read: tuple[int, int] | None = None
 
     def seen_at(self, back: int) -> tuple[int, int]:
         return self.seen[max(0, len(self.seen) - 1 - back)]
@@ -125,7 +124,6 @@ class Play:
                 actor.batch = 0
             actor.incarnation, actor.history = joined.incarnation, joined.history
             actor.seen = [(joined.n, joined.tag)]
-            actor.last_read = (joined.n, joined.tag)
         elif kind in ("append", "burst"):
             for _ in range(one if kind == "burst" else 1):
                 actor.batch += 1 if kind == "burst" else one
@@ -167,13 +165,15 @@ class Play:
         actor = self.actors[who]
         if after_n >= len(self.twin.log):
             return  # nobody waits here
+        after_tag = dict(actor.seen).get(after_n)
         found = await self.same(
-            who, lambda node: node.read(after_n), lambda: self.twin.read(after_n, actor.last_read), step
+            who,
+            lambda node: node.read(after_n, after_tag),
+            lambda: self.twin.read(actor.history, after_n, after_tag),
+            step,
         )
         if isinstance(found, tuple):
-            actor.last_read = None
             return
-        actor.last_read = (found[-1].n, found[-1].tag)
         if actor.seen[-1][0] == after_n or found[0].n > actor.seen[-1][0]:
             actor.seen += [(entry.n, entry.tag) for entry in found]
 

@@ -175,13 +175,13 @@ class Twin:
             self.calls.append((self.clock_ms, node, incarnation))
             self.bury(node, incarnation, random, True)
 
-    def read(self, after_n: int, last_read: tuple[int, int] | None) -> list[Entry]:
+    def read(self, history: str, after_n: int, after_tag: int | None) -> list[Entry]:
         if after_n >= len(self.log):
             return []
-        before = self.log[after_n - 1] if after_n else None
-        is_other = (
-            last_read is not None and before is not None and last_read[0] == after_n and last_read[1] != before.tag
-        )
+        if after_n == 0:
+            is_other = history != self.history
+        else:
+            is_other = after_tag is not None and self.log[after_n - 1].tag != after_tag
         if after_n + 1 < self.first_n or is_other:
             raise self.rewound()
         return self.log[after_n : after_n + 32]

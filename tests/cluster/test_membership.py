@@ -74,8 +74,8 @@ async def joined_by_a_knower(*, asks_behind_ready: bool) -> tuple[Joining, Joini
     second = held.node
     may_read, read = asyncio.Event(), second.backplane.read
 
-    async def held_read(after_n: int) -> Any:
-        entries = await read(after_n)
+    async def held_read(after_n: int, after_tag: int) -> Any:
+        entries = await read(after_n, after_tag)
         if held.appends > 1 and entries and not may_read.is_set():
             await may_read.wait()
             entries += await read(entries[-1].n)

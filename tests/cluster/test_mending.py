@@ -123,11 +123,11 @@ def before_read(stage: Stage, when: Callable[[int], bool], then: Callable[[], ob
     """Do this before the node reads behind such a position, so many times; returns the positions where it was done."""
     read, done = stage.backplane.read, []
 
-    async def reading(after: int) -> list[Entry]:
+    async def reading(after: int, tag: int | None = None) -> list[Entry]:
         if len(done) < times and when(after):
             done.append(after)
             then()
-        return await read(after)
+        return await read(after, tag)
 
     stage.backplane.read = reading  # type: ignore[method-assign]
     return done
@@ -222,6 +222,29 @@ async def test_whoever_reads_on_another_engine_is_not_taken_for_another_life(sta
     assert len(done) == len(closed) == 2, "it connects anew each time"
     kinds = [entry.kind for entry, *_ in stage.log.entries.values()]
     assert "gone" not in kinds
+
+
+async def test_whoever_reads_a_log_anew_on_another_engine_takes_nothing_that_is_held_there(stage: Stage) -> None:
+    """Both logs begin at the same position. What stands in the one would count as read of the other."""
+    stage.log.empty()
+    left = stage.log.split()
+    tags = []
+    for log, seed in ((left, 2), (stage.log, 3)):
+        other = MemoryBackplane(log, draw=Random(seed).getrandbits)
+        tags.append((await other.join("two", 2, 0, 77, encode(JoinData(8)))).tag)
+        await other.leave()
+    read, elsewhere = stage.backplane.read, MemoryBackplane(left)
+    asked: list[int] = []
+
+    async def reading(after: int, tag: int | None = None) -> list[Entry]:
+        asked.append(after)
+        elsewhere._caller = stage.backplane._caller
+        return await (elsewhere.read if len(asked) == 1 else read)(after, tag)
+
+    stage.backplane.read = reading  # type: ignore[method-assign]
+    await still_serves(stage)
+    assert asked[:2] == [0, 0]
+    assert stage.reader.memory.tag_at(1) == tags[1] != tags[0]
 
 
 async def test_a_log_that_commands_find_as_it_was_read_is_looked_for_anew(stage: Stage) -> None:

@@ -184,7 +184,7 @@ async def test_a_node_is_behind_from_the_first_renewal_on_that_tells_of_what_it_
 
     seen: list[int] = []
 
-    async def see_nothing(after: int) -> list[object]:
+    async def see_nothing(after: int, tag: int) -> list[object]:
         seen.append(after)
         await asyncio.sleep(0)
         return []

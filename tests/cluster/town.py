@@ -154,7 +154,7 @@ class TownNode(World):
     def read(self) -> bool:
         """Take one entry, if there is one, and run a turn."""
         try:
-            entries = done(self.backplane.read(self.node.position))
+            entries = done(self.backplane.read(self.node.position, self.node.tag))
         except Unreachable:
             return False
         except (Rewound, Emptied, Fenced) as error:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from presenced.backplane.errors import Rewound, Unreachable
+from presenced.backplane.errors import Unreachable
 from presenced.backplane.port import LEASE_MS, Entry, Joined, Renewed
-from tests.support.memory_engine import Living, MemoryEngine, Position
+from tests.support.memory_engine import Living, MemoryEngine
 
 
 class MemoryBackplane:
@@ -33,15 +33,12 @@ class MemoryBackplane:
         self._draw = draw or random.Random(1).getrandbits
         self._wall_ms = wall_ms or engine.clock_ms
         self._caller = Living("", 0, "")
-        self._seen: Position | None = None
-        """The entry that was read last."""
 
     async def join(self, node: str, nonce: int, least: int, wall_epoch: int, data: bytes) -> Joined:
         """See `port.Backplane`."""
         joined = self._reached().join(node, nonce, least, wall_epoch, self._lease_ms, self._draw(52), data)
         self._lose_reply()
         self._caller = Living(node, joined.incarnation, joined.history)
-        self._seen = (joined.n, joined.tag)
         return joined
 
     async def append(self, batch: int, seen_n: int, seen_tag: int, data: bytes) -> tuple[int, int]:
@@ -61,16 +58,9 @@ class MemoryBackplane:
         self._reached().leave(self._caller, self._draw(52))
         self._lose_reply()
 
-    async def read(self, after_n: int) -> list[Entry]:
+    async def read(self, after_n: int, after_tag: int | None = None) -> list[Entry]:
         """See `port.Backplane`."""
-        try:
-            entries = await self._reached().read(after_n, self._seen)
-        except Rewound:
-            self._seen = None
-            raise
-        if entries:
-            self._seen = (entries[-1].n, entries[-1].tag)
-        return entries
+        return await self._reached().read(self._caller, after_n, after_tag)
 
     async def put_parcel(self, joiner: int, number: int, data: bytes) -> None:
         """See `port.Backplane`."""

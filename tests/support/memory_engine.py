@@ -188,8 +188,8 @@ class MemoryEngine:
             self._bury(state, caller.node, seed, voluntary=True)
         self._commit(state)
 
-    async def read(self, after: int, seen: Position | None) -> list[Entry]:
-        """The entries behind a position, of which `seen` is the entry, if the caller knows it."""
+    async def read(self, caller: Living, after: int, tag: int | None) -> list[Entry]:
+        """The entries behind a position, at which the entry has this tag, if the caller knows it."""
         self._refuse_when_down()
         if self.kept.n <= after and self.waits:
             await self._wait_for_news()
@@ -197,7 +197,8 @@ class MemoryEngine:
         if self.kept.n <= after:
             return []
         _, before, _ = self.entries.get(after + 1, (None, None, 0))
-        if before is None or (seen is not None and seen[0] == after and seen != before):
+        is_other = caller.history != self.kept.history if after == 0 else before != (after, tag) and tag is not None
+        if before is None or is_other:
             raise self._rewound(self.kept)
         return [self.entries[n][0] for n in range(after + 1, min(self.kept.n, after + READ_ENTRIES_MAX) + 1)]
 

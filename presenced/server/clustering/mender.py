@@ -95,7 +95,7 @@ class Mender:
         await self._look_anew()
         node = self._node
         try:
-            await self._calls.read(lambda: self._backplane.read(node.position))
+            await self._calls.read(lambda: self._backplane.read(node.position, node.tag))
         except (Rewound, Emptied) as another:
             raise BackplaneError(str(another)) from error
 
@@ -170,7 +170,7 @@ class Mender:
         """Read what others had appended when the node joined. Returns whether all of it was there."""
         node = self._node
         while node.position < joined.n:
-            entries = await self._calls.read(lambda: self._backplane.read(node.position))
+            entries = await self._calls.read(lambda: self._backplane.read(node.position, node.tag))
             if not entries:
                 return False
             await self._apply(entries)

@@ -203,11 +203,12 @@ class Pump:
     # --- the tasks --------------------------------------------------------------------------------------------
 
     async def _read_on(self) -> None:
+        node = self._node
         while not self._calls.is_over:
             try:
                 if self._trouble is not None:
                     raise self._trouble
-                entries = await self._calls.read(lambda: self._backplane.read(self._node.position))
+                entries = await self._calls.read(lambda: self._backplane.read(node.position, node.tag))
             except (Rewound, Emptied) as error:
                 await self._recover(error)
                 continue
