@@ -10,6 +10,7 @@ from presenced.cluster.log.node import RETURN_MS
 from presenced.cluster.log.nodes import GONE_KEPT_MS
 from presenced.wire.messages import SetStatus
 from tests.cluster.town import Town, TownNode
+from tests.cluster.town_disk import TownDisk
 
 
 def all_agree(town: Town, *names: str) -> None:
@@ -117,6 +118,29 @@ def test_of_nodes_of_two_pasts_those_of_the_later_one_join_anew(comes_first: str
     town.advance(20_000, 1_000, alice, bob)
     all_agree(town, "alice", "bob")
     assert late.shown("alice").text == "newest" and a.node.own("alice")
+
+
+def test_who_founds_a_log_from_its_disk_tells_no_version_that_a_node_without_the_engine_tells() -> None:
+    """Both know the user as of one moment, and count on from there."""
+    town = Town()
+    a, b = (town.add(name, TownNode(town, name, disk=TownDisk())) for name in "ab")
+    link = b.dial("alice/laptop")
+    link.say(SetStatus(1, "away", "known to both"))
+    town.advance(1_000)
+    before = b.shown("alice").version
+    town.leave(a)
+    assert a.store is not None
+    disk = a.store.leave(a.now_ms, is_clean=True)
+    b.backplane.is_cut = True
+    town.engine.empty()
+    town.pause(b)
+    founder = town.add("a", TownNode(town, "a", disk=disk, key="a again"))
+    link.say(SetStatus(2, "dnd", "not appended"))
+    founder.dial("alice/phone").say(SetStatus(2, "xa", "founded"))
+    told, founded = b.shown("alice"), founder.shown("alice")
+    assert told.text == "not appended" and founded.text == "founded"
+    assert before < told.version < founded.version, "the other has leapt as well, since this one left"
+    assert founded.version - told.version == founder.node.me
 
 
 def test_who_has_begun_anew_after_the_others_of_a_past_left_gives_way_to_one_that_comes_back() -> None:

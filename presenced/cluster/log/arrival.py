@@ -34,6 +34,7 @@ from presenced.cluster.log.since_join import SinceJoin
 from presenced.core.dormants import PER_SHELF, unpacked
 from presenced.core.records import Fact
 from presenced.core.told_shelves import names_of, names_on, take_shelf
+from presenced.limits import VERSION_GAP
 
 FOUND_AT_ONCE: Final = 5_000
 BROUGHT_AT_ONCE: Final = 200
@@ -211,8 +212,16 @@ class Arrival:
         self.founds = not any(member.is_ready for member in node.nodes)
         if self.founds:
             node.horizon.found(node.me, node.engine.clock.wall_ms(now_ms))
+            self._leap(now_ms)
         self._begin_to_look(Phase.LOOKING)
         self.go_on(now_ms)
+
+    def _leap(self, now_ms: int) -> None:
+        """Let versions go on where no other node's do. One may live on without the engine for a while, and tell its
+        links what this node knows nothing of; both count from what they knew together. Each node that was gone has
+        made the other leap as well, so that the same leap could lead to the same versions."""
+        ledger = self._node.engine.ledger
+        ledger.raise_version(ledger.version + VERSION_GAP + self._node.me % VERSION_GAP, now_ms)
 
     def _begin_to_look(self, phase: Phase) -> None:
         self._phase, self._left = phase, self._known_here()
