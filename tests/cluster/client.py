@@ -140,6 +140,9 @@ class Client(Edge):
         if known is not None and record.version == known.version and record != known:
             self.lies.append(f"{record} is another than {known} of the same version")
         self.view[record.user] = record
+        other = self.world.town.told.setdefault((record.user, record.version), record)
+        if record.version and other != record:
+            self.lies.append(f"{record} is another than {other} of the same version, which somebody else was told")
 
     def end(self, code: str) -> None:
         if self.ended is not None or (code == "" and self.session is not None and self.session.unanswered):

@@ -63,6 +63,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "twice": ("twice", "twice", "emptied", "lost_reply", "start"),
     "relapse": ("relapse", "relapse", "emptied", "lost_reply", "start"),
     "torn": ("torn", "torn", "start", "lost_tail"),
+    "unread": ("unread", "unread", "start", "start"),
     "cut": ("cut", "cut", "cut", "start", "erase", "slow"),
     "halfway": ("halfway", "halfway", "halfway", "restart", "start"),
     "mortal": (
@@ -98,6 +99,7 @@ MORTAL = frozenset(
         "still",
         "torn",
         "twice",
+        "unread",
     }
 )
 """Where any of these may befall a life, no node is safe, and each has a disk."""
@@ -155,9 +157,11 @@ class Life(Mortality):
         self.watcher = first.dial("watcher/screen")
         self.watcher.say(Watch(self.watcher.next_id(), list(USERS)))
         self.steady["ann"] = first.dial("ann/steady")
+        self.observers: dict[TownNode, Client] = {}
         self.heard = 0
         """How many messages the watcher had when somebody who is always there came back last."""
-        self.returner = Returner(("watcher", "guest", *USERS, *DREAMERS))
+        observers = [f"observer-{name}" for name in "abcdef"]
+        self.returner = Returner(("watcher", "guest", *USERS, *DREAMERS, *observers))
         self.returner.come(first)
         self.servant = Servant()
         self.servant.come(first)
@@ -175,6 +179,7 @@ class Life(Mortality):
                 if values:
                     stack.enter_context(patch.multiple(module, **values))
             for _ in range(steps):
+                self.observe()
                 self.step()
                 self.come_home()
                 self.check_always()
@@ -191,6 +196,14 @@ class Life(Mortality):
             way = self.chance.choice((self.wait, self.start, self.start))
         self.trace.append(way.__name__)
         way()
+
+    def observe(self) -> None:
+        """Somebody watches at each node."""
+        for node in self.ready():
+            observer = self.observers.get(node)
+            if observer is None or not observer.is_open:
+                observer = self.observers[node] = node.dial(f"observer-{node.name}/screen")
+                observer.say(Watch(observer.next_id(), list(USERS)))
 
     def come_back(self) -> None:
         """Whoever watches everybody comes back somewhere; or, if it is there, takes a position and goes."""
@@ -377,7 +390,7 @@ class Life(Mortality):
             for node in self.town.nodes
             if node not in self.town.still
             for client in node.clients
-            if client.user not in ("root", "guest", "app", "boss")
+            if client.user not in ("root", "guest", "app", "boss") and not client.user.startswith("observer")
         ]
         return self.chance.choice(clients) if clients else None
 
@@ -445,7 +458,7 @@ class Life(Mortality):
             client.address: client
             for node in town.nodes
             for client in node.clients
-            if client.user not in ("root", "guest", "app", "boss")
+            if client.user not in ("root", "guest", "app", "boss") and not client.user.startswith("observer")
         }
         for address in open_ones:
             user, _, device = address.partition("/")

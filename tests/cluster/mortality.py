@@ -366,6 +366,31 @@ class Mortality:
         town.resume()
         self.renew()
 
+    def unread(self) -> None:
+        """People go on while some nodes read nothing; then the log is gone, or its end, and with it what only others
+        have read, and one of the nodes has ended."""
+        town, chance = self.town, self.chance
+        town.pause(*(node for node in self.moving() if chance.random() < 0.5))
+        self.trace[-1] += f", slow {[node.name for node in town.paused]}"
+        for _ in range(chance.randint(2, 5)):
+            self.some(self.speak, self.speak, self.speak, self.dial, self.lose)
+            town.advance(chance.choice((50, 200)), 50)
+        if chance.random() < 0.6:
+            self.trace[-1] += ", emptied"
+            town.engine.empty()
+        else:
+            count = chance.randint(1, 12)
+            self.trace[-1] += f", {count} lost"
+            town.engine.lose_tail(count)
+        nodes = [node for node in self.moving() if node not in town.paused]
+        if nodes:
+            self.end_node(chance.choice(nodes), may_leave=False)
+        town.resume()
+        self.renew()
+        self.come_home()
+        if self.disks and chance.random() < 0.5:
+            self.start()
+
     def halfway(self) -> None:
         """Nodes come at once, and one that tells them ends before it has told all; or one of them does."""
         town, chance = self.town, self.chance

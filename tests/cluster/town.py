@@ -265,6 +265,8 @@ class Town:
         """Those that stand still: their processes were stopped."""
         self.ended: list[TownNode] = []
         """Those that have ended by themselves, to be started again."""
+        self.told: dict[tuple[str, int], Record] = {}
+        """What clients were told, by user and version."""
         self._is_settling = False
         self._drawn = 0
         for name in names:

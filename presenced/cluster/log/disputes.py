@@ -73,6 +73,7 @@ class Disputes:
         home = node.homes.of(name)
         if home is NOBODY:
             return
+        node.unread_news.note((name,), now_ms)
         known, said = all_of(node.copies, name, now_ms), self._newness_of(name)
         node.batches.add(Offer(name, said.version, known, home.key, node.position, node.tag, said.said_ms))
 
@@ -109,6 +110,7 @@ class Disputes:
         if is_older:
             self.offer(item.user, now_ms)
         else:
+            node.unread_news.settle(item.user)
             node.take_whole(item.user, known, now_ms, says_pairs=False)
         if node.nodes.registrar is node.mine:
             node.copies.decide_pairs(item.user, known, now_ms, says_all=True)
@@ -119,6 +121,7 @@ class Disputes:
         is_older = self._is_older(item.user, facts)
         node.homes.set(item.user, target)
         if not is_older:
+            node.unread_news.settle(item.user)
             node.replace(item.user, facts, now_ms)
         if target is node.mine:
             node.inheritance.take_up(item.user, now_ms)

@@ -8,6 +8,7 @@ that nothing is to be done but to note the new home.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from presenced.cluster.log.homes import BUCKETS, Homes
@@ -30,6 +31,12 @@ class Inheritance:
         """The homes that are gone, and whether each has left in order."""
         self._bucket = 0
         self._acquired: list[str] = []
+        self._adopted: Callable[[str, int], object] = lambda name, now_ms: None
+
+    def tell(self, adopted: Callable[[str, int], object]) -> None:
+        """Call `adopted` with each user whom this node takes over as an heir, and the time, before the user's record is
+        made anew."""
+        self._adopted = adopted
 
     def add(self, gone: Member, *, is_orderly: bool) -> None:
         """This home is gone. `is_orderly`: it left in order, and said so itself."""
@@ -94,3 +101,4 @@ class Inheritance:
             grace_ms=RESTART_GRACE_MS,
             spread_ms=RESTART_SPREAD_MS,
         )
+        self._adopted(name, now_ms)

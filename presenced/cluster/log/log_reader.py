@@ -442,4 +442,5 @@ class LogReader:
             node.batches.mark()
         self._returns.tick(now_ms)
         self._arrival.tick(now_ms)
+        node.unread_news.tick(now_ms)
         node.nodes.forget(now_ms, node.homes.counts)

@@ -54,6 +54,7 @@ class LostEntries:
         self._lost: dict[Member, list[str]] = {}
         """By node, the users of whom it had appended something that the log has lost, and that it has not appended
         again yet."""
+        node.inheritance.tell(self.note_adopted)
 
     def rewind(self, position: int) -> Lost:
         """The log has lost all behind this position. Returns what stood there. Nodes that live append their part again;
@@ -87,8 +88,10 @@ class LostEntries:
         node.batches.add(EventsAnew(epoch, events.seq, node.horizon.version))
 
     def note_gone(self, member: Member) -> None:
-        """The node is gone. What it has not appended again is offered to the homes. If it was the registrar, it may not
-        have read what was sent to it about pairs: that is offered again as well."""
+        """The node is gone. What it has not appended again is offered to the homes. What was offered to it is offered
+        to its heirs. If it was the registrar, it may not have read what was sent to it about pairs: that is offered
+        again as well. O(what is offered)."""
+        self.offer(self._node.unread_news.names)
         self.offer(self._lost.pop(member, ()))
         self.offer(self._memory.pairs_for(member))
 
@@ -110,7 +113,9 @@ class LostEntries:
     def offer(self, names: Iterable[str]) -> None:
         """Offer what this node knows of these users to their homes, or append it for all nodes where it is the home
         itself. O(names)."""
-        self._to_append |= dict.fromkeys(names, True)
+        offered = dict.fromkeys(names, True)
+        self._to_append |= offered
+        self._node.unread_news.note(offered, self._node.engine.ledger.now_ms)
 
     def note_again(self, sender: Member, items: Iterable[Item]) -> None:
         """A node has appended these items again, which were applied here before. A node that has joined since applies
@@ -138,6 +143,31 @@ class LostEntries:
         """Whether something is to be appended, and there is room for it."""
         return (bool(self._to_append) and self._node.batches.bytes < WAITING_BYTES) or self._node.backlog.has_work
 
+    def note_adopted(self, name: str, now_ms: int) -> None:
+        """This node takes the user over. If the log has lost something of the user that others may not have read, they
+        are told all of it now, ahead of a record that would not go with what they know. O(1), or O(what is known)."""
+        if self._to_append.get(name):
+            self._append_one(name, now_ms, is_witness=self._to_append.pop(name))
+
+    def _append_one(self, name: str, now_ms: int, *, is_witness: bool) -> None:
+        """Append all that is known of the user, or offer it to the home. O(what is known)."""
+        node = self._node
+        if is_witness and node.nodes.registrar is node.mine:
+            # What the registrar knows of pairs reaches others only as a decision.
+            node.copies.tell_pairs(name, now_ms)
+        if node.own(name):
+            user = node.engine.users.get(name) if is_witness else None
+            if user is not None and user.record.version:
+                # Nodes that had not read what was lost have read later decisions of this node: they show something
+                # else under the version of this record.
+                node.engine.publisher.mark_outdated(user)
+                node.engine.publisher.refresh(user, now_ms)
+            # With pairs, since the node that decided them may be the one that is gone.
+            part = all_of if is_witness else home_part_of
+            self._disputes.append_known(name, part(node.copies, name, now_ms))
+        elif is_witness:
+            self._disputes.offer(name, now_ms)
+
     def append_some(self, now_ms: int) -> None:
         """Append all that is known of some users. There are very many if the log has lost a death, or the engine was
         away for long. O(`APPENDED_AT_ONCE`)."""
@@ -145,21 +175,6 @@ class LostEntries:
         self._say(backlog.take(APPENDED_AT_ONCE))
         for _ in range(min(APPENDED_AT_ONCE, len(self._to_append))):
             name = next(iter(self._to_append))
-            is_witness = self._to_append.pop(name)
-            if is_witness and self._node.nodes.registrar is self._node.mine:
-                # What the registrar knows of pairs reaches others only as a decision.
-                self._node.copies.tell_pairs(name, now_ms)
-            if self._node.own(name):
-                user = self._node.engine.users.get(name) if is_witness else None
-                if user is not None and user.record.version:
-                    # Nodes that had not read what was lost have read later decisions of this node: they show
-                    # something else under the version of this record.
-                    self._node.engine.publisher.mark_outdated(user)
-                    self._node.engine.publisher.refresh(user, now_ms)
-                # With pairs, since the node that decided them may be the one that is gone.
-                part = all_of if is_witness else home_part_of
-                self._disputes.append_known(name, part(self._node.copies, name, now_ms))
-            elif is_witness:
-                self._disputes.offer(name, now_ms)
+            self._append_one(name, now_ms, is_witness=self._to_append.pop(name))
         if not self._to_append and backlog.take_lost_events():
             self._begin_events_anew(now_ms)

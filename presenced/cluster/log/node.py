@@ -39,6 +39,7 @@ from presenced.cluster.log.join_data import JoinData, decode_join, join_data
 from presenced.cluster.log.left_histories import LeftHistories
 from presenced.cluster.log.node_choices import NodeChoices
 from presenced.cluster.log.nodes import NOBODY, Member, Nodes
+from presenced.cluster.log.unread_news import UnreadNews
 from presenced.cluster.log.unrecorded_changes import SAID, unrecorded_in
 from presenced.cluster.node_keys import NodeKey
 from presenced.core.copies import Copies
@@ -87,6 +88,7 @@ class Node:
         self.is_fenced = False
         """The log has declared this life gone: nothing that it appends counts any longer."""
         self.disk_debts = DiskDebts()
+        self.unread_news = UnreadNews(copies)
         self._farewells: list[Happened] = []
         """Events by which followers are told that users who were erased in this turn are offline."""
         for info in joined.nodes:
@@ -309,6 +311,7 @@ class Node:
 
     def apply(self, facts: Sequence[Fact], now_ms: int) -> None:
         """Other homes have decided these facts. O(facts)."""
+        facts = self.unread_news.without_older(facts)
         self.copies.apply(facts, now_ms)
         self.disk_debts.owe(facts)
 

@@ -1,0 +1,125 @@
+"""A node knows of a user what the log has lost, and what the user's next home has not read."""
+
+from __future__ import annotations
+
+import pytest
+
+from presenced.cluster.log.unread_news import ANSWER_MS, UnreadNews
+from presenced.core.newness import Newness
+from presenced.core.records import RecordSet, TextSet
+from presenced.wire.messages import Presence, Record, Records, SetStatus
+from tests.cluster.town import Town
+from tests.core.fake_link import FakeLink
+
+USERS = [f"user-{number}" for number in range(8)]
+
+
+def told(link: FakeLink) -> list[Record]:
+    """All records that a client was told, in order."""
+    records: list[Record] = []
+    for message in link.messages:
+        if isinstance(message, Presence):
+            records.append(message.record)
+        elif isinstance(message, Records):
+            records += message.records
+    return records
+
+
+@pytest.mark.parametrize("comes_again", [False, True], ids=["stays away", "begins anew"])
+def test_an_heir_that_knows_less_and_a_copy_that_knows_more_tell_no_version_twice(comes_again: bool) -> None:
+    a, b, c = (town := Town("a", "b", "c")).nodes
+    links = [b.come(f"{name}/laptop") for name in USERS]
+    watchers = [node.come(f"watcher-{node.name}/laptop") for node in (a, c)]
+    for watcher in watchers:
+        watcher.watch(*USERS)
+    for link in links:
+        link.say(SetStatus(link.next_id(), "dnd", "read by all"))
+    b.turn()
+    town.advance(1_000, 1_000, *links, *watchers)
+    town.pause(c)
+    for link in links:
+        link.say(SetStatus(link.next_id(), "away", "lost, and read by one"))
+    b.turn()
+    town.settle()
+    assert {a.shown(name).text for name in USERS} == {"lost, and read by one"}
+    assert {c.shown(name).text for name in USERS} == {"read by all"}
+    town.engine.empty()
+    town.kill(b)
+    town.resume()
+    for node in (a, c):
+        node.renew()
+    town.settle()
+    if comes_again:
+        town.add("b")
+    town.advance(20_000, 1_000, *watchers)
+    assert {node.node.home_of(name) for node in town.nodes for name in USERS} >= {a.node.me, c.node.me}
+    for name in USERS:
+        assert {node.shown(name).text for node in town.nodes} == {"lost, and read by one"}
+        by_version: dict[int, Record] = {}
+        for watcher in watchers:
+            for record in told(watcher):
+                if record.user == name:
+                    assert by_version.setdefault(record.version, record) == record
+
+
+def test_what_was_offered_to_a_node_that_never_comes_back_is_offered_to_its_heirs() -> None:
+    """The home of new users is gone with the log, and so is the node that was its heir."""
+    a, b, c, d = (town := Town("a", "b", "c", "d")).nodes
+    town.pause(c, d)
+    for name in USERS:
+        b.come(f"{name}/laptop")
+    assert all(a.node.home_of(name) == b.node.me for name in USERS)
+    assert not any(c.node.home_of(name) for name in USERS)
+    town.engine.empty()
+    town.kill(b)
+    town.kill(d)
+    town.resume()
+    for node in (a, c):
+        node.renew()
+    town.settle()
+    # Its next life ends what is waited for of the one before, while the heir is waited for yet.
+    b = town.add("b")
+    offered = [name for name in USERS if a.node.home_of(name) == d.node.me]
+    assert offered and not any(c.node.home_of(name) for name in offered)
+    town.advance(20_000)
+    for name in USERS:
+        assert len({node.node.home_of(name) for node in (a, b, c)}) == 1, name
+        assert a.node.home_of(name) in (a.node.me, c.node.me)
+
+
+class Known:
+    """Copies, of which each was said to be something at this time."""
+
+    def __init__(self, said_ms: int) -> None:
+        self.said = Newness(said_ms, 1)
+
+    def newness_of(self, name: str) -> Newness:
+        return self.said
+
+
+def record(name: str, said_ms: int) -> RecordSet:
+    return RecordSet(name, "away", said_ms - 5, 0, "laptop", 9, said_after_ms=5)
+
+
+def test_only_records_that_are_older_than_what_is_known_are_passed_over() -> None:
+    news = UnreadNews(Known(1_000))  # type: ignore[arg-type]
+    text = TextSet("alice", "older", "", 0)
+    facts = [text, record("alice", 999), record("alice", 1_000), record("bob", 999)]
+    assert list(news.without_older(facts)) == facts, "of nobody"
+    news.note(["alice"], 0)
+    assert list(news.without_older(facts)) == [text, *facts[2:]]
+    news.settle("alice")
+    assert list(news.without_older(facts)) == facts
+
+
+def test_records_are_looked_at_until_a_home_must_have_answered() -> None:
+    news = UnreadNews(Known(1_000))  # type: ignore[arg-type]
+    facts = [record("alice", 999), record("bob", 999)]
+    news.note(["alice", "bob"], 0)
+    news.note(["alice"], 10)
+    news.tick(ANSWER_MS - 1)
+    assert list(news.without_older(facts)) == []
+    news.tick(ANSWER_MS)
+    assert list(news.without_older(facts)) == facts[1:]
+    news.tick(ANSWER_MS + 10)
+    assert list(news.without_older(facts)) == facts
