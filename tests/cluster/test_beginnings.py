@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import pytest
 
 from presenced.backplane.port import LEASE_MS
 from presenced.cluster.log.memory import KEEP_MS
 from presenced.cluster.log.node import RETURN_MS
 from presenced.cluster.log.nodes import GONE_KEPT_MS
+from presenced.limits import VERSION_GAP
 from presenced.wire.messages import SetStatus
 from tests.cluster.town import Town, TownNode
 from tests.cluster.town_disk import TownDisk
@@ -40,6 +43,28 @@ def test_a_node_that_starts_on_an_emptied_engine_before_the_others_are_back_give
     town.advance(20_000, 1_000, alice, bob)
     all_agree(town, "alice", "bob")
     assert late.shown("alice").text == "newest" and a.node.own("alice")
+
+
+def test_the_versions_of_a_past_that_is_over_are_told_by_nobody_else() -> None:
+    """Nodes of an earlier past come back, and a user changes there in the millisecond in which they read what was told
+    of that user since."""
+    a, b = (town := Town("a", "b")).nodes
+    alice = a.come("alice/laptop")
+    town.settle()
+    town.pause(a, b)
+    town.engine.empty()
+    other = TownNode(town, "c")
+    other.engine.ledger.raise_version(8 * VERSION_GAP, town.now_ms)
+    town.add("c", other)
+    other.dial("alice/phone").say(SetStatus(1, "xa", "founded"))
+    town.settle()
+    told = other.shown("alice")
+    a.renew()
+    assert a.node.history == town.engine.kept.history
+    alice.say(SetStatus(alice.next_id(), "dnd", "newest"))
+    a.turn()
+    assert told.text == "founded" and a.shown("alice").text == "newest"
+    assert a.shown("alice").version > told.version
 
 
 def test_who_comes_back_too_late_to_a_log_that_began_anew_ends_and_joins_as_a_new_one() -> None:
@@ -140,7 +165,7 @@ def test_who_founds_a_log_from_its_disk_tells_no_version_that_a_node_without_the
     told, founded = b.shown("alice"), founder.shown("alice")
     assert told.text == "not appended" and founded.text == "founded"
     assert before < told.version < founded.version, "the other has leapt as well, since this one left"
-    assert founded.version - told.version == founder.node.me
+    assert (founded.version - told.version) % VERSION_GAP == crc32(founder.node.me.to_bytes(8, "big"))
 
 
 def test_who_has_begun_anew_after_the_others_of_a_past_left_gives_way_to_one_that_comes_back() -> None:

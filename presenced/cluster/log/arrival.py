@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from itertools import islice
 from typing import Final
+from zlib import crc32
 
 from presenced.cluster.log.batches import WAITING_BYTES
 from presenced.cluster.log.disputes import Disputes
@@ -220,8 +221,8 @@ class Arrival:
         """Let versions go on where no other node's do. One may live on without the engine for a while, and tell its
         links what this node knows nothing of; both count from what they knew together. Each node that was gone has
         made the other leap as well, so that the same leap could lead to the same versions."""
-        ledger = self._node.engine.ledger
-        ledger.raise_version(ledger.version + VERSION_GAP + self._node.me % VERSION_GAP, now_ms)
+        ledger, drawn = self._node.engine.ledger, crc32(self._node.me.to_bytes(8, "big"))
+        ledger.raise_version(ledger.version + VERSION_GAP + drawn, now_ms)
 
     def _begin_to_look(self, phase: Phase) -> None:
         self._phase, self._left = phase, self._known_here()

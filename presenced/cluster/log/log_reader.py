@@ -58,6 +58,7 @@ from presenced.cluster.log.returns import Returns
 from presenced.cluster.log.since_join import SinceJoin
 from presenced.cluster.log.work_slices import WorkSlices
 from presenced.cluster.ports import Forwarder
+from presenced.core.records import RecordSet
 from presenced.limits import RESTART_GRACE_MS
 
 _OF_ALL: Final = frozenset({EventsAnew, Missing, New, Ready, ToNode, Unpaired})
@@ -319,6 +320,10 @@ class LogReader:
             valid = [fact for fact in facts if (registrar if type(fact) in OF_PAIRS else of(fact.user)) is sender]
             pairs = [fact for fact in valid if type(fact) in OF_PAIRS]
             names = list(dict.fromkeys([*map(_USER_OF, valid), *users_in_pairs(pairs)]))
+            passed_over = [fact.version for fact in facts if type(fact) is RecordSet and of(fact.user) is not sender]
+            if passed_over:
+                # Links were told these records there, and what this node decides of the users is something else.
+                node.engine.ledger.raise_version(max(passed_over) + 1, now_ms)
         if valid:
             node.apply(valid, now_ms)
             if pairs:
