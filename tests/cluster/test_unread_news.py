@@ -25,6 +25,14 @@ def told(link: FakeLink) -> list[Record]:
     return records
 
 
+def tell_no_version_twice(watchers: list[FakeLink]) -> None:
+    """What all of them were told of a user under one version is one record."""
+    known: dict[tuple[str, int], Record] = {}
+    for watcher in watchers:
+        for record in told(watcher):
+            assert known.setdefault((record.user, record.version), record) == record
+
+
 @pytest.mark.parametrize("comes_again", [False, True], ids=["stays away", "begins anew"])
 def test_an_heir_that_knows_less_and_a_copy_that_knows_more_tell_no_version_twice(comes_again: bool) -> None:
     a, b, c = (town := Town("a", "b", "c")).nodes
@@ -55,11 +63,47 @@ def test_an_heir_that_knows_less_and_a_copy_that_knows_more_tell_no_version_twic
     assert {node.node.home_of(name) for node in town.nodes for name in USERS} >= {a.node.me, c.node.me}
     for name in USERS:
         assert {node.shown(name).text for node in town.nodes} == {"lost, and read by one"}
-        by_version: dict[int, Record] = {}
-        for watcher in watchers:
-            for record in told(watcher):
-                if record.user == name:
-                    assert by_version.setdefault(record.version, record) == record
+    tell_no_version_twice(watchers)
+
+
+def test_an_heir_that_knows_more_tells_all_of_it_ahead_of_the_record_that_it_makes() -> None:
+    """Something is said of the users at the heir as soon as it reads of the death."""
+    a, b, c = (town := Town("a", "b", "c")).nodes
+    links = [b.come(f"{name}/laptop") for name in USERS]
+    app = a.dial("app", role="service")
+    watchers = [node.come(f"watcher-{node.name}/laptop") for node in (a, c)]
+    for watcher in watchers:
+        watcher.watch(*USERS)
+    for link in links:
+        link.say(SetStatus(link.next_id(), "dnd", "read by all"))
+    b.turn()
+    town.settle()
+    town.advance(1_000, 1_000, *links, *watchers)
+    town.pause(c)
+    for link in links:
+        link.say(SetStatus(link.next_id(), "away", "lost, and read by one"))
+    b.turn()
+    town.settle()
+    assert {a.shown(name).text for name in USERS} == {"lost, and read by one"}
+    assert {c.shown(name).text for name in USERS} == {"read by all"}
+    while town.engine.kept.n > c.node.position:
+        town.engine.lose_tail(1)
+    town.kill(b)
+    told_of_death = a.forwarding.node_gone
+
+    def node_gone(node: int, last_ms: int, now_ms: int) -> None:
+        told_of_death(node, last_ms, now_ms)
+        for name in filter(a.node.own, USERS):
+            app.say(SetStatus(app.next_id(), "xa", user=name))
+
+    a.forwarding.node_gone = node_gone  # type: ignore[method-assign]
+    town.resume()
+    for node in (a, c):
+        node.renew()
+    town.advance(20_000, 1_000, *watchers)
+    for name in USERS:
+        assert {node.shown(name).text for node in (a, c)} == {"lost, and read by one"}
+    tell_no_version_twice(watchers)
 
 
 def test_what_was_offered_to_a_node_that_never_comes_back_is_offered_to_its_heirs() -> None:

@@ -110,8 +110,8 @@ class Disputes:
         if is_older:
             self.offer(item.user, now_ms)
         else:
-            node.unread_news.settle(item.user)
             node.take_whole(item.user, known, now_ms, says_pairs=False)
+            node.unread_news.settle(item.user)
         if node.nodes.registrar is node.mine:
             node.copies.decide_pairs(item.user, known, now_ms, says_all=True)
 
