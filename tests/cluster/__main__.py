@@ -14,7 +14,7 @@ def main() -> int:
     print(f"lives from seed {first} on")
     for seed in range(first, first + count):
         for kind, faults in FAULTS.items():
-            life = Life(seed, faults=faults)
+            life = Life(seed, faults=faults, is_observed=seed % 2 == 1)
             try:
                 life.live(60)
             except Exception as error:
