@@ -6,7 +6,7 @@ import pytest
 
 from presenced.cluster.log.unread_news import ANSWER_MS, UnreadNews
 from presenced.core.newness import Newness
-from presenced.core.records import RecordSet, TextSet
+from presenced.core.records import RecordSet, TextSet, UserErased
 from presenced.wire.messages import Presence, Record, Records, SetStatus
 from tests.cluster.town import Town
 from tests.core.fake_link import FakeLink
@@ -145,25 +145,66 @@ def record(name: str, said_ms: int) -> RecordSet:
     return RecordSet(name, "away", said_ms - 5, 0, "laptop", 9, said_after_ms=5)
 
 
-def test_only_records_that_are_older_than_what_is_known_are_passed_over() -> None:
+def test_only_records_that_are_older_than_what_is_known_are_held_back() -> None:
     news = UnreadNews(Known(1_000))  # type: ignore[arg-type]
     text = TextSet("alice", "older", "", 0)
     facts = [text, record("alice", 999), record("alice", 1_000), record("bob", 999)]
-    assert list(news.without_older(facts)) == facts, "of nobody"
+    assert list(news.hold_back(facts)) == facts, "of nobody"
     news.note(["alice"], 0)
-    assert list(news.without_older(facts)) == [text, *facts[2:]]
+    assert list(news.hold_back(facts)) == [text, *facts[2:]]
     news.settle("alice")
-    assert list(news.without_older(facts)) == facts
+    assert list(news.hold_back(facts)) == facts
 
 
-def test_records_are_looked_at_until_a_home_must_have_answered() -> None:
+def test_what_was_held_back_is_shown_when_the_home_must_have_answered() -> None:
     news = UnreadNews(Known(1_000))  # type: ignore[arg-type]
-    facts = [record("alice", 999), record("bob", 999)]
+    facts = [record("alice", 998), record("alice", 999), record("bob", 999)]
     news.note(["alice", "bob"], 0)
     news.note(["alice"], 10)
-    news.tick(ANSWER_MS - 1)
-    assert list(news.without_older(facts)) == []
-    news.tick(ANSWER_MS)
-    assert list(news.without_older(facts)) == facts[1:]
-    news.tick(ANSWER_MS + 10)
-    assert list(news.without_older(facts)) == facts
+    assert list(news.hold_back(facts)) == []
+    assert news.take_late(ANSWER_MS - 1) == []
+    assert news.take_late(ANSWER_MS) == [facts[2]] and news.names == ["alice"]
+    assert news.take_late(ANSWER_MS + 10) == [facts[1]] and not news.names
+    assert list(news.hold_back(facts)) == facts
+
+
+def test_what_was_held_back_is_forgotten_once_the_home_says_what_is_newer_or_all() -> None:
+    news = UnreadNews(Known(1_000))  # type: ignore[arg-type]
+    news.note(["alice", "bob", "carol"], 0)
+    erased = UserErased("carol", 12, 1_001)
+    held = [record(name, 999) for name in ("alice", "bob", "carol")]
+    assert list(news.hold_back([*held, record("alice", 1_001), erased])) == [record("alice", 1_001), erased]
+    news.settle("bob")
+    assert news.take_late(ANSWER_MS) == []
+
+
+def test_a_record_that_a_clock_behind_the_others_has_dated_is_shown_in_the_end() -> None:
+    a, b = (town := Town("a", "b")).nodes
+    alice = a.come("alice/laptop")
+    town.settle()
+    b.engine.users.for_request("alice").said_ms += 5_000
+    b.node.unread_news.note(["alice"], town.now_ms)
+    alice.set_status("dnd", text="by a slow clock")
+    town.settle()
+    assert b.shown("alice").status == "online"
+    town.advance(ANSWER_MS + 5_000, 1_000, alice)
+    assert b.shown("alice") == a.shown("alice")
+
+
+def test_a_record_that_was_held_back_is_not_shown_of_a_user_whom_this_node_decides_by_then() -> None:
+    a, b = (town := Town("a", "b")).nodes
+    alice = a.come("alice/laptop")
+    town.settle()
+    b.engine.users.for_request("alice").said_ms += 5_000
+    b.node.unread_news.note(["alice"], town.now_ms)
+    alice.set_status("dnd", text="by a slow clock")
+    town.settle()
+    assert a.node.hand_over("alice", b.node.me)
+    town.settle()
+    b.dial("alice/phone").say(SetStatus(1, "xa", "at another home"))
+    town.settle()
+    b.node.unread_news._held["alice"] = record("alice", 999)
+    b.node.unread_news.note(["alice"], town.now_ms)
+    town.advance(ANSWER_MS + 5_000, 1_000, *town.nodes[1].links)
+    assert b.node.own("alice") and b.shown("alice").text == "at another home" == a.shown("alice").text
+    assert b.shown("alice").since_ms > 1_000

@@ -447,5 +447,7 @@ class LogReader:
             node.batches.mark()
         self._returns.tick(now_ms)
         self._arrival.tick(now_ms)
-        node.unread_news.tick(now_ms)
+        late = [record for record in node.unread_news.take_late(now_ms) if node.is_copy(record.user)]
+        if late:
+            node.apply(late, now_ms)
         node.nodes.forget(now_ms, node.homes.counts)

@@ -311,7 +311,7 @@ class Node:
 
     def apply(self, facts: Sequence[Fact], now_ms: int) -> None:
         """Other homes have decided these facts. O(facts)."""
-        facts = self.unread_news.without_older(facts)
+        facts = self.unread_news.hold_back(facts)
         self.copies.apply(facts, now_ms)
         self.disk_debts.owe(facts)
 
