@@ -183,7 +183,7 @@ end
 local function denied_to_begin(keys)
   local state, log, nodes = keys[1], keys[2], keys[3]
   return denial({
-    { 'TYPE', state }, { 'EXISTS', state }, { 'HGETALL', state }, { 'HSET', nodes, 'x', 'x' },
+    { 'TYPE', state }, { 'EXISTS', state }, { 'HGETALL', state }, { 'HGET', state, 'x' }, { 'HSET', nodes, 'x', 'x' },
     { 'UNLINK', state, log, nodes },
   })
 end

@@ -118,7 +118,7 @@ class Backplane(Protocol):
     async def read(self, after_n: int, after_tag: int | None = None) -> list[Entry]:
         """The entries behind the position `after_n`, at most 32; `after_tag` is the tag of the entry there, None = the
         caller does not know it. Waits up to a second for the first; [] = nothing came. Raises `Rewound` where the next
-        one has been dropped, or follows another entry than that, or where a log that is read from its beginning is not
+        one has been dropped, where the entry at `after_n` is another one, or where a log read from its beginning is not
         the one that this node has joined: the connection may lead to an engine that was the primary before."""
 
     async def put_parcel(self, joiner: int, number: int, data: bytes) -> None:

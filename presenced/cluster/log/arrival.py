@@ -219,8 +219,9 @@ class Arrival:
 
     def _leap(self, now_ms: int) -> None:
         """Let versions go on where no other node's do. One may live on without the engine for a while, and tell its
-        links what this node knows nothing of; both count from what they knew together. Each node that was gone has
-        made the other leap as well, so that the same leap could lead to the same versions."""
+        links what this node knows nothing of; both count from what they knew together. The other one has leapt by
+        `VERSION_GAP` for each node that it took for gone: hence the part that is drawn. Clients that read numbers as
+        JavaScript does have room for a million leaps."""
         ledger, drawn = self._node.engine.ledger, crc32(self._node.me.to_bytes(8, "big"))
         ledger.raise_version(ledger.version + VERSION_GAP + drawn, now_ms)
 

@@ -108,6 +108,8 @@ class Disputes:
         node.homes.set(item.user, sender)
         node.note_copy(item.user)
         if is_older:
+            # Other nodes tell this record. If this node is to decide the user next, it decides above that.
+            node.engine.ledger.raise_version(version_in(known) + 1, now_ms)
             self.offer(item.user, now_ms)
         else:
             node.take_whole(item.user, known, now_ms, says_pairs=False)
@@ -144,6 +146,7 @@ class Disputes:
             return
         is_newer = node.engine.users.get(name) is None or self._is_newer(item)
         if is_mine and not is_newer and item.to in (0, node.me):
+            self._decline(name, known, now_ms)
             return
         if not is_mine:
             node.homes.set(name, sender)
@@ -161,6 +164,18 @@ class Disputes:
             node.engine.moderation.erase(now_ms, node.engine.users.for_request(name))
         if not is_mine:
             self._homes_changed([name], now_ms)
+
+    def _decline(self, name: str, known: KnownFacts, now_ms: int) -> None:
+        """What is offered is older than what this node has decided. If it is something else, the sender has read what
+        this node has not, and shows what this node decides with it: all nodes are told all that holds, under a new
+        version. O(what is known)."""
+        node = self._node
+        user = node.engine.users.get(name)
+        if user is None or not self.says_other(name, decode_known(all_of(node.copies, name, now_ms)), known):
+            return
+        node.engine.publisher.mark_outdated(user)
+        node.engine.publisher.refresh(user, now_ms)
+        self.append_whole(name, now_ms)
 
     def _is_newer(self, item: Offer) -> bool:
         """Whether the offered state is newer than what is known here, and newer than an erasure of the user. O(1), or

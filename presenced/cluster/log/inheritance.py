@@ -34,8 +34,8 @@ class Inheritance:
         self._adopted: Callable[[str, int], object] = lambda name, now_ms: None
 
     def tell(self, adopted: Callable[[str, int], object]) -> None:
-        """Call `adopted` with each user whom this node takes over as an heir, and the time, before the user's record is
-        made anew."""
+        """Call `adopted` with each user whom this node takes over as an heir, and the time, before anything else is
+        decided of the user."""
         self._adopted = adopted
 
     def add(self, gone: Member, *, is_orderly: bool) -> None:

@@ -322,7 +322,7 @@ class LogReader:
             names = list(dict.fromkeys([*map(_USER_OF, valid), *users_in_pairs(pairs)]))
             passed_over = [fact.version for fact in facts if type(fact) is RecordSet and of(fact.user) is not sender]
             if passed_over:
-                # Links were told these records there, and what this node decides of the users is something else.
+                # The sender has told its links these records, and this node decides something else of the users.
                 node.engine.ledger.raise_version(max(passed_over) + 1, now_ms)
         if valid:
             node.apply(valid, now_ms)

@@ -16,6 +16,7 @@ a node that has joined since reads them for the first time.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 from presenced.cluster.log.batches import WAITING_BYTES
@@ -90,8 +91,8 @@ class LostEntries:
     def note_gone(self, member: Member) -> None:
         """The node is gone. What it has not appended again is offered to the homes. What was offered to it is offered
         to its heirs. If it was the registrar, it may not have read what was sent to it about pairs: that is offered
-        again as well. O(what is offered)."""
-        self.offer(self._node.unread_news.names)
+        again as well. O(what was offered within a minute)."""
+        self.offer(self._node.unread_news.of(member))
         self.offer(self._lost.pop(member, ()))
         self.offer(self._memory.pairs_for(member))
 
@@ -145,8 +146,9 @@ class LostEntries:
 
     def note_adopted(self, name: str, now_ms: int) -> None:
         """This node takes the user over. If the log has lost something of the user that others may not have read, they
-        are told all of it now, ahead of a record that would not go with what they know. O(1), or O(what is known)."""
-        if self._to_append.get(name):
+        are told all of it now, ahead of a record that would not go with what they know; unless too much waits for the
+        engine. O(1), or O(what is known)."""
+        if self._to_append.get(name) and self._node.batches.bytes < WAITING_BYTES:
             self._append_one(name, now_ms, is_witness=self._to_append.pop(name))
 
     def _append_one(self, name: str, now_ms: int, *, is_witness: bool) -> None:
@@ -173,8 +175,8 @@ class LostEntries:
         away for long. O(`APPENDED_AT_ONCE`)."""
         backlog = self._node.backlog
         self._say(backlog.take(APPENDED_AT_ONCE))
-        for _ in range(min(APPENDED_AT_ONCE, len(self._to_append))):
-            name = next(iter(self._to_append))
-            self._append_one(name, now_ms, is_witness=self._to_append.pop(name))
+        for name in list(islice(self._to_append, APPENDED_AT_ONCE)):
+            if (is_witness := self._to_append.pop(name, None)) is not None:
+                self._append_one(name, now_ms, is_witness=is_witness)
         if not self._to_append and backlog.take_lost_events():
             self._begin_events_anew(now_ms)

@@ -88,7 +88,7 @@ class Node:
         self.is_fenced = False
         """The log has declared this life gone: nothing that it appends counts any longer."""
         self.disk_debts = DiskDebts()
-        self.unread_news = UnreadNews(copies)
+        self.unread_news = UnreadNews(copies, self.homes, engine.ledger)
         self._farewells: list[Happened] = []
         """Events by which followers are told that users who were erased in this turn are offline."""
         for info in joined.nodes:

@@ -55,12 +55,20 @@ class Mender:
     async def mend(self, error: Rewound | Emptied, *, is_of_command: bool) -> None:
         """The log is another one, as this error of a command or of the reader says. On return the node may go on with
         it. Raises why it cannot."""
+        node = self._node
         for _ in range(TRIES):
             # Only the engine that is written to knows what has become of the log. The reader may be on one that was
             # the primary before, and may have read more since.
             found = await self._calls.write(partial(self._trouble_by_now, is_of_command))
             if found is None:
-                await self._read_elsewhere(error)
+                # The engine that is written to has all that was read, so the reader was on another one. If it finds
+                # the same again and again, the log has dropped entries that this node has not read.
+                await self._look_anew()
+                try:
+                    await self._calls.read(lambda: self._backplane.read(node.position, node.tag))
+                except (Rewound, Emptied) as another:
+                    error, is_of_command = another, False
+                    continue
                 return
             log.warning("the cluster's log: %s", found)
             try:
@@ -88,16 +96,6 @@ class Mender:
         from now on."""
         await self._backplane.renew(position, tag)
         self._reader.hold_nothing()
-
-    async def _read_elsewhere(self, error: Rewound | Emptied) -> None:
-        """The engine that is written to has all that was read, so the reader was on another one: read there. If the
-        same error comes again, the log has dropped entries that this node has not read."""
-        await self._look_anew()
-        node = self._node
-        try:
-            await self._calls.read(lambda: self._backplane.read(node.position, node.tag))
-        except (Rewound, Emptied) as another:
-            raise BackplaneError(str(another)) from error
 
     async def _mend(self, error: Rewound | Emptied) -> None:
         if isinstance(error, Rewound):
