@@ -1,5 +1,8 @@
 """One HTTP connection. It is bounded in bytes and in time, and all connections together in number (`places`), so that
-nothing that comes in here can take time from presence."""
+nothing that comes in here can take time from presence.
+
+The file is long because requests, answers and every way in which a connection ends share one state.
+"""
 
 from __future__ import annotations
 
@@ -102,9 +105,8 @@ class HttpConnection(asyncio.Protocol):
         """The peer sends nothing further. What it has asked is still answered, unless the answer may be long in coming,
         or has no end: then it counts as gone, which cannot be told from this before something is written."""
         self.ended_by_peer = True
-        call = self._call
-        if call is not None and (call.is_streaming or call.gone is not None):
-            self.abort()
+        if self._call is not None:
+            self._end_if_long(self._call)
         # TLS cannot be closed by halves.
         is_busy = self._call is not None or self._reads_on
         return is_busy and self.transport.get_extra_info("sslcontext") is None
@@ -183,6 +185,13 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(503, sentence + "; try again later", head.path)
             return
         self._responder.open(call)
+        if self.ended_by_peer:
+            self._end_if_long(call)
+
+    def _end_if_long(self, call: _Call) -> None:
+        """The peer sends nothing further: end, if the answer may be long in coming or has no end."""
+        if call.is_streaming or call.gone is not None:
+            self.abort()
 
     # --- answers, called by the call --------------------------------------------------------------------------
 
@@ -225,6 +234,9 @@ class HttpConnection(asyncio.Protocol):
         self._call = None
         rest, self.buffer = self.buffer, b""
         self.transport.resume_reading()
+        if self.ended_by_peer:
+            # Not every loop says it again, and whoever has the connection now was not told.
+            self.loop.call_soon(_tell_end, self.transport)
         return self.transport, rest
 
     def _go_on(self) -> None:
@@ -297,6 +309,13 @@ class HttpConnection(asyncio.Protocol):
         """Close now."""
         self.ending = True
         self.transport.abort()
+
+
+def _tell_end(transport: asyncio.Transport) -> None:
+    """Tell the protocol of this connection that the peer sends nothing further."""
+    protocol = transport.get_protocol()
+    if not transport.is_closing() and not cast(asyncio.Protocol, protocol).eof_received():
+        transport.close()
 
 
 class _Call:
