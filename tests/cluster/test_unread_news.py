@@ -214,7 +214,8 @@ def test_what_was_held_back_is_forgotten_once_the_home_says_what_is_newer_or_all
     assert news.take_late(ANSWER_MS) == []
 
 
-def test_a_record_that_a_clock_behind_the_others_has_dated_is_shown_in_the_end() -> None:
+def held_back() -> tuple[Town, FakeLink]:
+    """A home whose clock is behind has said something of a user, of whom another node has offered something newer."""
     a, b = (town := Town("a", "b")).nodes
     alice = a.come("alice/laptop")
     town.settle()
@@ -222,19 +223,20 @@ def test_a_record_that_a_clock_behind_the_others_has_dated_is_shown_in_the_end()
     b.node.unread_news.note(["alice"], town.now_ms)
     alice.set_status("dnd", text="by a slow clock")
     town.settle()
+    return town, alice
+
+
+def test_a_record_that_a_clock_behind_the_others_has_dated_is_shown_in_the_end() -> None:
+    town, alice = held_back()
+    a, b = town.nodes
     assert b.shown("alice").status == "online"
     town.advance(ANSWER_MS + 5_000, 1_000, alice)
     assert b.shown("alice") == a.shown("alice")
 
 
 def test_a_record_that_was_held_back_is_not_shown_of_a_user_whom_this_node_decides_by_then() -> None:
-    a, b = (town := Town("a", "b")).nodes
-    alice = a.come("alice/laptop")
-    town.settle()
-    b.engine.users.for_request("alice").said_ms += 5_000
-    b.node.unread_news.note(["alice"], town.now_ms)
-    alice.set_status("dnd", text="by a slow clock")
-    town.settle()
+    town, _ = held_back()
+    a, b = town.nodes
     assert a.node.hand_over("alice", b.node.me)
     town.settle()
     b.dial("alice/phone").say(SetStatus(1, "xa", "at another home"))
